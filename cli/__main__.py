@@ -1,0 +1,5 @@
+"""`python -m llstore.cli`."""
+
+from .main import main
+
+main()

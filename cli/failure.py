@@ -1,0 +1,84 @@
+"""From an error to one line on stderr and an exit code: the only place that knows the codes."""
+
+import json
+import os
+import re
+import sys
+import traceback
+
+import typer
+
+from ..runner import errors as runner_errors
+from ..store import errors as store_errors
+from .settings import InvalidSettings
+
+FAILED, USAGE, NOT_FOUND, DAMAGED, UNREACHABLE, NO_SPACE, UNSAFE = range(1, 8)
+INTERRUPTED = 130
+
+# The first row whose class fits gives the code.
+_CODES: tuple[tuple[type[Exception], int], ...] = (
+    (store_errors.InvalidRef, USAGE),
+    (store_errors.AmbiguousRef, USAGE),
+    (store_errors.InvalidUrl, USAGE),
+    (store_errors.InvalidLabel, USAGE),
+    (InvalidSettings, USAGE),
+    (runner_errors.InvalidSampling, USAGE),
+    (runner_errors.PromptTooLong, USAGE),
+    (store_errors.NotFound, NOT_FOUND),
+    (store_errors.Damaged, DAMAGED),
+    (store_errors.Unreachable, UNREACHABLE),
+    (store_errors.Refused, UNREACHABLE),
+    (store_errors.NoSpace, NO_SPACE),
+    (store_errors.Unsafe, UNSAFE),
+    (store_errors.StoreError, FAILED),
+    (runner_errors.RunnerError, FAILED),
+)
+
+
+def exit_code(error: Exception) -> int:
+    """The exit code of one of our errors; 1 for any other."""
+    return next((code for kind, code in _CODES if isinstance(error, kind)), FAILED)
+
+
+def report(error: BaseException, *, as_json: bool) -> int:
+    """Say what happened on stderr (and as JSON on stdout), and return the exit code."""
+    if isinstance(error, typer.Exit):
+        return error.exit_code
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else FAILED
+    if isinstance(error, KeyboardInterrupt | typer.Abort):
+        return _say("interrupted", kind="interrupted", hint="", code=INTERRUPTED, as_json=as_json)
+    if isinstance(error, BrokenPipeError):
+        # The reader of our output left: nothing can be said to it, and Python must not try again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    if isinstance(error, typer.TyperException):
+        hint = "llstore --help shows how"
+        return _say(error.format_message(), kind="usage", hint=hint, code=USAGE, as_json=as_json)
+    if isinstance(error, tuple(kind for kind, _ in _CODES)):
+        hint = getattr(error, "hint", "")
+        return _say(str(error), kind=_kind(error), hint=hint, code=exit_code(_as_exception(error)), as_json=as_json)
+    return _bug(error, as_json=as_json)
+
+
+def _bug(error: BaseException, *, as_json: bool) -> int:
+    if os.environ.get("LLSTORE_DEBUG"):
+        traceback.print_exception(error)
+    message = f"a fault in llstore itself: {type(error).__name__}: {error}"
+    return _say(message, kind="bug", hint="LLSTORE_DEBUG=1 shows where", code=FAILED, as_json=as_json)
+
+
+def _say(message: str, *, kind: str, hint: str, code: int, as_json: bool) -> int:
+    line = " ".join(f"llstore: {message}".split()) + (f" ({hint})" if hint else "")
+    print(line, file=sys.stderr)
+    if as_json:
+        print(json.dumps({"error": {"code": code, "kind": kind, "message": message, "hint": hint}}))
+    return code
+
+
+def _kind(error: BaseException) -> str:
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", type(error).__name__).lower()
+
+
+def _as_exception(error: BaseException) -> Exception:
+    return error if isinstance(error, Exception) else RuntimeError(error)

@@ -1,0 +1,66 @@
+"""What goes to stdout and stderr."""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from ..store import Store
+from ..store.progress import Progress, silent
+from . import settings
+
+_UNITS = ("B", "kB", "MB", "GB", "TB")
+
+
+@contextmanager
+def opened(store: str | None, *, offline: bool, quiet: bool) -> Iterator[Store]:
+    """The store that flags and settings mean; its warnings go to stderr."""
+    with Store(settings.load(store=store, offline=offline)) as found:
+        try:
+            yield found
+        finally:
+            for warning in found.warnings:
+                remark(warning, quiet=quiet)
+
+
+@contextmanager
+def progress(*, quiet: bool) -> Iterator[Progress]:
+    """Bars on a terminal, silence elsewhere."""
+    if quiet or not sys.stderr.isatty():
+        yield silent
+        return
+    from .bars import bars
+
+    with bars() as shown:
+        yield shown
+
+
+def remark(text: str, *, quiet: bool) -> None:
+    """A line for the person, not for the pipe."""
+    if not quiet:
+        print(f"llstore: {text}", file=sys.stderr)
+
+
+def print_json(document: dict[str, Any]) -> None:
+    """The one document of `--json`."""
+    print(json.dumps(document, ensure_ascii=False))
+
+
+def human_size(size: float) -> str:
+    """Bytes as people read them, in powers of 1000."""
+    for unit in _UNITS:
+        if size < 1000 or unit == _UNITS[-1]:
+            break
+        size /= 1000
+    return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+
+
+def human_count(count: int | None) -> str:
+    """A number of weights as people say it: 135M, 7.2B."""
+    if count is None:
+        return "-"
+    for limit, letter in ((1e9, "B"), (1e6, "M"), (1e3, "K")):
+        if count >= limit:
+            return f"{count / limit:.3g}{letter}"
+    return str(count)

@@ -1,0 +1,57 @@
+"""`llstore put`."""
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..store import Name, PutRequest, Role
+from ..store.errors import InvalidLabel
+from .options import JsonOption, OfflineOption, QuietOption, StoreOption
+from .output import human_size, opened, print_json, progress, remark
+
+
+def put(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The model file.")],
+    name: Annotated[str | None, typer.Option(help="A name for it: org/name[:tag].")] = None,
+    role: Annotated[Role | None, typer.Option(help="What the file is for; a GGUF says so itself.")] = None,
+    label: Annotated[list[str] | None, typer.Option(metavar="K=V", help="A label; may be repeated.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Upload it even if the store has it: heals damage.")] = False,
+    store: StoreOption = None,
+    json: JsonOption = False,
+    offline: OfflineOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Push a file into the store under its SHA-256, and print its digest."""
+    request = PutRequest(
+        file, role=role, name=Name.parse(name) if name else None, labels=_labels(label or []), force=force
+    )
+    began = time.monotonic()
+    with opened(store, offline=offline, quiet=quiet) as found, progress(quiet=quiet or json) as shown:
+        result = found.put(request, shown)
+    manifest = result.manifest
+    if json:
+        print_json(
+            {
+                "digest": str(manifest.model),
+                "manifest": str(manifest.digest),
+                "size": manifest.size,
+                "uploaded_bytes": result.uploaded_bytes,
+                "deduplicated": result.deduplicated,
+                "seconds": round(time.monotonic() - began, 3),
+                "names": list(result.names),
+            }
+        )
+        return
+    print(manifest.model)
+    done = "already stored" if result.deduplicated else f"stored {human_size(manifest.size)}"
+    remark(" ".join([done, "as", *(result.names or [manifest.model.short])]), quiet=quiet)
+
+
+def _labels(texts: list[str]) -> dict[str, str]:
+    pairs = [text.partition("=") for text in texts]
+    for key, equals, value in pairs:
+        if not key or not equals:
+            raise InvalidLabel(f"not a label: {key + equals + value!r}", hint="a label is KEY=VALUE")
+    return {key: value for key, _, value in pairs}

@@ -1,0 +1,70 @@
+"""The settings of one command: flags, then LLSTORE_* variables, then the project's file, then the user's."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from ..store import Settings
+
+FILE = "llstore.toml"
+_USER_KEYS = {"store", "offline"}
+# A project's file comes with a checkout: it may say what to use, not how safely or where to keep it.
+_PROJECT_KEYS = {"store", "models"}
+
+
+class InvalidSettings(Exception):
+    """A settings file or variable that cannot be used."""
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+def load(*, store: str | None, offline: bool) -> Settings:
+    """The settings, with the flags `--store` and `--offline` as given."""
+    config, cache, data = _folders()
+    user = _read(config / FILE, _USER_KEYS)
+    project = _read(_project_file(), _PROJECT_KEYS)
+    url = store or os.environ.get("LLSTORE_STORE") or project.get("store") or user.get("store")
+    if url is not None and not isinstance(url, str):
+        raise InvalidSettings(f"store must be a URL in quotes, not {url!r}")
+    away = offline or _switch("LLSTORE_OFFLINE") or user.get("offline") is True
+    return Settings(cache=cache, data=data, url=url, offline=away)
+
+
+def _folders() -> tuple[Path, Path, Path]:
+    home = os.environ.get("LLSTORE_HOME")
+    if home:
+        root = Path(home).absolute()
+        return root / "config", root / "cache", root / "data"
+    from platformdirs import PlatformDirs
+
+    dirs = PlatformDirs("llstore", appauthor=False)
+    return dirs.user_config_path, dirs.user_cache_path, dirs.user_data_path
+
+
+def _switch(variable: str) -> bool:
+    value = os.environ.get(variable, "").lower()
+    if value not in ("", "0", "1", "false", "true", "no", "yes"):
+        raise InvalidSettings(f"{variable} must be 0 or 1, not {value!r}")
+    return value in ("1", "true", "yes")
+
+
+def _project_file() -> Path:
+    here = Path.cwd()
+    found = (folder / FILE for folder in (here, *here.parents) if (folder / FILE).is_file())
+    return next(found, here / FILE)
+
+
+def _read(path: Path, allowed: set[str]) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    import tomllib
+
+    try:
+        found = tomllib.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise InvalidSettings(f"cannot read {path}: {error}") from error
+    if unknown := sorted(set(found) - allowed):
+        raise InvalidSettings(f"{path} may not set {', '.join(unknown)}", hint=f"it may set {', '.join(sorted(allowed))}")
+    return found

@@ -1,0 +1,58 @@
+"""A store's bucket in format 1: the backend, its journal, and the file that says which format it is."""
+
+import json
+
+from .backends import Backend
+from .digest import Digest
+from .errors import Damaged, FormatTooNew, KeyNotFound, ModelNotFound
+from .journal import Journal
+from .layout import FORMAT, FORMAT_KEY, manifest_key
+from .manifest import Manifest, canonical
+
+
+class Bucket:
+    """A bucket that is a store, or is still empty; raises FormatTooNew when a later llstore wrote it."""
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+        self.journal = Journal(backend)
+        self.initialized = self._check_format()
+
+    @property
+    def url(self) -> str:
+        """Where it lies; holds no secret."""
+        return self.backend.properties.url
+
+    def initialize(self) -> None:
+        """Make an empty bucket a store."""
+        if not self.initialized:
+            data = canonical({"format": FORMAT})
+            self.backend.write(FORMAT_KEY, [data], size=len(data))
+            self.initialized = True
+
+    def manifest(self, model: Digest) -> Manifest:
+        """The manifest of a model; raises ModelNotFound, or Damaged when it is another model's."""
+        try:
+            manifest = Manifest.decode(b"".join(self.backend.read(manifest_key(model))))
+        except KeyNotFound as error:
+            raise ModelNotFound(f"no model {model} in {self.url}") from error
+        if manifest.model != model:
+            raise Damaged(f"the manifest of {model} in {self.url} describes {manifest.model}")
+        return manifest
+
+    def _check_format(self) -> bool:
+        # A read, not a stat: only its answer tells a missing bucket from a missing object.
+        try:
+            data = b"".join(self.backend.read(FORMAT_KEY))
+        except KeyNotFound:
+            return False
+        try:
+            version = json.loads(data)["format"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise Damaged(f"{FORMAT_KEY} in {self.url} is not what llstore writes") from error
+        if version != FORMAT:
+            raise FormatTooNew(
+                f"{self.url} is in format {version}, this llstore reads format {FORMAT}",
+                hint="upgrade: pip install -U llstore",
+            )
+        return True

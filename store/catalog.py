@@ -1,0 +1,202 @@
+"""The catalog: a store's journal as SQL tables, for names, prefixes and lists. A projection, rebuilt at will.
+
+The only door to sqlalchemy. Tables: docs/catalog.md.
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlalchemy import (
+    Column,
+    Connection,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    create_engine,
+    delete,
+    event,
+    func,
+    insert,
+    select,
+)
+from sqlalchemy.exc import DatabaseError
+
+from . import ulid
+from .digest import Digest
+from .errors import DiskError, StoreError
+from .journal import Entry
+from .manifest import Manifest
+from .model import Model
+from .ref import Name
+
+SCHEMA = 1
+
+_metadata = MetaData()
+_entries = Table("entries", _metadata, Column("ulid", String, primary_key=True))
+_models = Table(
+    "models",
+    _metadata,
+    Column("digest", String, primary_key=True),
+    Column("manifest", String, nullable=False),
+    Column("size", Integer, nullable=False),
+    Column("ulid", String, nullable=False),
+)
+_names = Table(
+    "names",
+    _metadata,
+    Column("name", String, primary_key=True),
+    Column("digest", String, nullable=False, index=True),
+    Column("ulid", String, nullable=False),
+)
+_labels = Table(
+    "labels",
+    _metadata,
+    Column("digest", String, primary_key=True),
+    Column("key", String, primary_key=True),
+    Column("value", String, nullable=False),
+    Column("ulid", String, nullable=False),
+)
+
+
+class Catalog:
+    """The projection of one store, in SQLite at `path`. A file of another schema, or a damaged one, starts anew."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": 30})
+        event.listen(self._engine, "connect", _prepare_connection)
+        with _disk_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._create()
+
+    def close(self) -> None:
+        """Close the database."""
+        self._engine.dispose()
+
+    def seen(self) -> set[str]:
+        """The ULIDs of the entries that were applied."""
+        with self._reading() as connection:
+            return set(connection.scalars(select(_entries.c.ulid)))
+
+    def apply(self, entries: Iterable[Entry]) -> list[str]:
+        """Take entries into the projection, in any order; returns a line for each that could not be understood."""
+        problems = []
+        with _disk_errors(self._path), self._engine.begin() as connection:
+            for entry in entries:
+                # Written first: it takes SQLite's write lock before anything is read.
+                connection.execute(insert(_entries).prefix_with("OR IGNORE").values(ulid=entry.ulid))
+                try:
+                    _APPLY.get(entry.op, _ignore)(connection, entry)
+                except (KeyError, TypeError, AttributeError, StoreError) as error:
+                    problems.append(f"journal entry {entry.ulid} was skipped: {error!r}")
+        return problems
+
+    def model(self, digest: Digest) -> Model | None:
+        """One model, or None."""
+        return next(self._find(_models.c.digest == digest.hex), None)
+
+    def models(self) -> list[Model]:
+        """All models, newest first."""
+        return list(self._find())
+
+    def named(self, name: Name) -> Digest | None:
+        """The model a name points to, or None."""
+        with self._reading() as connection:
+            found = connection.scalar(select(_names.c.digest).where(_names.c.name == str(name)))
+        return Digest(found) if found else None
+
+    def starting_with(self, prefix: str) -> list[Digest]:
+        """The models whose digest starts with `prefix`."""
+        query = select(_models.c.digest).where(_models.c.digest.startswith(prefix)).order_by(_models.c.digest)
+        with self._reading() as connection:
+            return [Digest(found) for found in connection.scalars(query)]
+
+    def _find(self, *conditions: "object") -> Iterator[Model]:
+        query = select(_models).where(*conditions).order_by(_models.c.ulid.desc())  # type: ignore[arg-type]
+        with self._reading() as connection:
+            for row in connection.execute(query).all():
+                names = select(_names.c.name).where(_names.c.digest == row.digest).order_by(_names.c.name)
+                labels = select(_labels.c.key, _labels.c.value).where(_labels.c.digest == row.digest)
+                yield Model(
+                    manifest=Manifest.from_document(json.loads(row.manifest)),
+                    names=tuple(connection.scalars(names)),
+                    labels={key: value for key, value in connection.execute(labels.order_by(_labels.c.key))},
+                    created_at=ulid.seconds(row.ulid),
+                )
+
+    def _create(self) -> None:
+        try:
+            stale = self._version() != SCHEMA
+        except DatabaseError:
+            stale = True
+        if stale:
+            self._engine.dispose()
+            self._path.unlink(missing_ok=True)
+            _metadata.create_all(self._engine)
+            with self._engine.begin() as connection:
+                connection.exec_driver_sql(f"PRAGMA user_version = {SCHEMA}")
+
+    def _version(self) -> int:
+        with self._engine.connect() as connection:
+            return int(connection.exec_driver_sql("PRAGMA user_version").scalar_one())
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        with _disk_errors(self._path), self._engine.connect() as connection:
+            yield connection
+
+
+@contextmanager
+def _disk_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, DatabaseError) as error:
+        reason = getattr(error, "orig", None) or error
+        raise DiskError(f"cannot use the catalog {path}: {reason}", hint="it may be removed; it is rebuilt") from error
+
+
+def _prepare_connection(connection: object, _record: object) -> None:
+    cursor = connection.cursor()  # type: ignore[attr-defined]
+    cursor.execute("PRAGMA journal_mode = WAL")
+    cursor.execute("PRAGMA synchronous = NORMAL")
+    cursor.close()
+
+
+def _apply_put(connection: Connection, entry: Entry) -> None:
+    manifest = Manifest.from_document(entry.document["manifest"])
+    row = {
+        "digest": manifest.model.hex,
+        "manifest": manifest.encode().decode(),
+        "size": manifest.size,
+        "ulid": entry.ulid,
+    }
+    # The earliest put counts, in whatever order they arrive.
+    connection.execute(delete(_models).where(_models.c.digest == manifest.model.hex, _models.c.ulid > entry.ulid))
+    connection.execute(insert(_models).prefix_with("OR IGNORE").values(row))
+
+
+def _apply_tag(connection: Connection, entry: Entry) -> None:
+    name, model = Name.parse(entry.document["name"]), Digest.parse(entry.document["model"])
+    moved = select(_names.c.ulid).where(_names.c.name == str(name))
+    if (connection.scalar(moved) or "") < entry.ulid:
+        connection.execute(delete(_names).where(_names.c.name == str(name)))
+        connection.execute(insert(_names).values(name=str(name), digest=model.hex, ulid=entry.ulid))
+
+
+def _apply_label(connection: Connection, entry: Entry) -> None:
+    model = Digest.parse(entry.document["model"])
+    for key, value in entry.document["labels"].items():
+        at = (_labels.c.digest == model.hex) & (_labels.c.key == key)
+        if (connection.scalar(select(func.max(_labels.c.ulid)).where(at)) or "") < entry.ulid:
+            connection.execute(delete(_labels).where(at))
+            connection.execute(insert(_labels).values(digest=model.hex, key=key, value=value, ulid=entry.ulid))
+
+
+def _ignore(connection: Connection, entry: Entry) -> None:
+    """Intents and sweeps guard bytes; they change no model and no name."""
+
+
+_APPLY = {"put": _apply_put, "tag": _apply_tag, "label": _apply_label}

@@ -1,0 +1,111 @@
+"""What the store can fail with. No error of botocore, sqlalchemy or sqlite3 leaves this room.
+
+StoreError
+├── InvalidRef             not a digest, prefix or name
+├── AmbiguousRef           a prefix that several models share
+├── InvalidUrl             a store URL that cannot be opened
+├── InvalidLabel           a label that is not KEY=VALUE
+├── NotFound
+│   ├── ModelNotFound      no such model in the store or, offline, on this machine
+│   ├── BucketNotFound     no such bucket or folder
+│   ├── KeyNotFound        no such object; never leaves the store
+│   └── FileNotThere       no such file to put
+├── Damaged                bytes are not what their name says
+├── Unreachable            the store does not answer
+├── Refused                the store answers no
+├── NoSpace                the disk or the quota is full
+├── Unsafe                 a file the gate refuses: empty, not GGUF, not whole
+├── SourceChanged          a file changed while it was being put
+├── FileKept               a file stands where one was to be written
+├── NotWritable            a folder or file cannot be written or read
+├── RoleConflict           a stored model has another role
+└── FormatTooNew           written by a later llstore
+"""
+
+
+class StoreError(Exception):
+    """Something failed: the message says what, on what; the hint says what to do."""
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class InvalidRef(StoreError):
+    """Not a digest, a digest prefix or a name."""
+
+
+class AmbiguousRef(StoreError):
+    """A prefix that several models share; `candidates` are their digests, as text."""
+
+    def __init__(self, message: str, *, candidates: list[str]) -> None:
+        super().__init__(message, hint="type more of the digest: " + ", ".join(candidates))
+        self.candidates = candidates
+
+
+class InvalidUrl(StoreError):
+    """A store URL that cannot be opened."""
+
+
+class InvalidLabel(StoreError):
+    """A label that is not KEY=VALUE."""
+
+
+class NotFound(StoreError):
+    """Something asked for by name is not there."""
+
+
+class ModelNotFound(NotFound):
+    """No such model in the store or, offline, on this machine."""
+
+
+class BucketNotFound(NotFound):
+    """No such bucket or folder."""
+
+
+class KeyNotFound(NotFound):
+    """No such object in a bucket that exists."""
+
+
+class FileNotThere(NotFound):
+    """No such file to put."""
+
+
+class Damaged(StoreError):
+    """Bytes are not what their name says."""
+
+
+class Unreachable(StoreError):
+    """The store does not answer."""
+
+
+class Refused(StoreError):
+    """The store answers no: credentials, permissions."""
+
+
+class NoSpace(StoreError):
+    """The disk or the quota is full."""
+
+
+class Unsafe(StoreError):
+    """A file the gate refuses: empty, not GGUF, not whole."""
+
+
+class SourceChanged(StoreError):
+    """A file changed while it was being put."""
+
+
+class FileKept(StoreError):
+    """A file stands where one was to be written; it was kept."""
+
+
+class DiskError(StoreError):
+    """The operating system refused a file or folder."""
+
+
+class RoleConflict(StoreError):
+    """The model is stored already, with another role."""
+
+
+class FormatTooNew(StoreError):
+    """Written by a later llstore than this one."""

@@ -1,0 +1,125 @@
+"""The journal: what was done to a store, one small object an entry, named by ULID. The bucket's truth.
+
+An entry is `{"op": …}` with what the operation needs (docs/bucket-format.md). Nothing is visible before its entry.
+"""
+
+import json
+from collections.abc import Container, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from . import ulid
+from .backends import Backend, Stat
+from .digest import Digest
+from .errors import KeyNotFound
+from .layout import JOURNAL, journal_key
+from .manifest import Manifest, canonical
+from .ref import Name
+
+MOST_AHEAD = 10 * 60  # seconds an entry's name may be ahead of its object's age
+SWEEP_SECONDS = 10 * 60  # how long a sweep may delete
+OVERLAP = 15 * 60  # seconds by which a reader looks back, for entries that arrive late
+_READERS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One journal entry: its ULID and its document."""
+
+    ulid: str
+    document: dict[str, Any]
+
+    @property
+    def op(self) -> str:
+        """What was done."""
+        return str(self.document.get("op"))
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """An object under journal/ that no reader takes for an entry."""
+
+    key: str
+    reason: str
+
+
+def put_entry(manifest: Manifest) -> dict[str, Any]:
+    """A model is in the store."""
+    return {"op": "put", "model": str(manifest.model), "manifest": manifest.document()}
+
+
+def tag_entry(name: Name, model: Digest) -> dict[str, Any]:
+    """A name points to a model."""
+    return {"op": "tag", "name": str(name), "model": str(model)}
+
+
+def label_entry(model: Digest, labels: dict[str, str]) -> dict[str, Any]:
+    """A model has labels; a key given again has its new value."""
+    return {"op": "label", "model": str(model), "labels": labels}
+
+
+def intent_entry(digests: Iterable[Digest]) -> dict[str, Any]:
+    """Someone is about to rely on these blobs: no sweep may take them for 7 days."""
+    return {"op": "intent", "digests": [str(digest) for digest in digests]}
+
+
+class Journal:
+    """The entries of one bucket."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self._latest = ""
+
+    def read(self, *, seen: Container[str], since: float | None = None) -> Iterator[Entry | Skipped]:
+        """The entries whose ULID is not in `seen`, oldest first, from the moment `since` or all."""
+        after = journal_key(ulid.lowest(since)) if since is not None else ""
+        new: list[Stat] = []
+        for stat in self._backend.list(JOURNAL, after=after):
+            name = _ulid_of(stat.key)
+            reason = _refusal(name, stat)
+            if reason:
+                yield Skipped(stat.key, reason)
+                continue
+            self._latest = max(self._latest, name)
+            if name not in seen:
+                new.append(stat)
+        with ThreadPoolExecutor(_READERS, thread_name_prefix="journal") as threads:
+            yield from threads.map(self._load, new)
+
+    def append(self, document: dict[str, Any]) -> Entry:
+        """Write an entry, newer than every valid one seen."""
+        self._latest = ulid.mint(self._backend.clock(), after=self._latest)
+        data = canonical(document)
+        self._backend.write(journal_key(self._latest), [data], size=len(data))
+        return Entry(self._latest, document)
+
+    def swept_until(self, digest: Digest) -> float:
+        """When the last open sweep that may delete `digest` ends, in the store's seconds; 0 when none is open."""
+        now = self._backend.clock()
+        recent = self.read(seen=(), since=now - SWEEP_SECONDS - OVERLAP)
+        sweeps = [entry.document for entry in recent if isinstance(entry, Entry) and entry.op == "sweep"]
+        ends = [float(sweep["until"]) for sweep in sweeps if str(digest) in sweep["digests"]]
+        return max((end for end in ends if end > now), default=0.0)
+
+    def _load(self, stat: Stat) -> Entry | Skipped:
+        try:
+            document = json.loads(b"".join(self._backend.read(stat.key)))
+        except (ValueError, KeyNotFound):
+            return Skipped(stat.key, "is not JSON")
+        if not isinstance(document, dict):
+            return Skipped(stat.key, "is not a JSON object")
+        return Entry(_ulid_of(stat.key), document)
+
+
+def _ulid_of(key: str) -> str:
+    return key.removeprefix(JOURNAL).removesuffix(".json")
+
+
+def _refusal(name: str, stat: Stat) -> str:
+    # A clock that runs ahead could otherwise hide every later entry behind its own.
+    if not ulid.valid(name):
+        return "is not named by a ULID"
+    if ulid.seconds(name) > stat.modified + MOST_AHEAD:
+        return "has a name from the future"
+    return ""

@@ -1,0 +1,137 @@
+"""Putting a file into a store: nothing is visible until the last step, and every step may be repeated.
+
+intent -> open sweep? -> blob -> block list -> manifest -> journal entry
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .backends import Backend
+from .bucket import Bucket
+from .errors import KeyNotFound, RoleConflict, Unsafe
+from .fingerprint import Fingerprint
+from .journal import Entry, intent_entry, label_entry, put_entry, tag_entry
+from .layout import blob_key, blocks_key, manifest_key
+from .manifest import Manifest, Role, role_of
+from .model import Model
+from .progress import Progress
+from .ref import Name
+from .source import Source
+
+
+@dataclass(frozen=True, slots=True)
+class PutRequest:
+    """A file to put. Without a role it must be a GGUF, whose header says the role."""
+
+    path: Path
+    role: Role | None = None
+    name: Name | None = None
+    labels: dict[str, str] = field(default_factory=dict)
+    force: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PutResult:
+    """What a put did. `uploaded_bytes` is 0 when the store had the blob."""
+
+    manifest: Manifest
+    uploaded_bytes: int
+    deduplicated: bool
+    names: tuple[str, ...]
+    entries: tuple[Entry, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """A source after its first pass: its fingerprint, and the manifest it would have."""
+
+    found: Fingerprint
+    manifest: Manifest
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """An examined file, still open, and whom to tell as its bytes leave."""
+
+    source: Source
+    examined: Examined
+    progress: Progress
+
+
+def examine(source: Source, request: PutRequest, progress: Progress) -> Examined:
+    """Read the file once; raises Unsafe when it is empty, or not the whole GGUF it should be."""
+    if source.size == 0:
+        raise Unsafe(f"{source.path} is empty")
+    wants_gguf = request.role is None or request.role.is_gguf
+    header = source.header() if wants_gguf else None
+    role = request.role or (role_of(header) if header else Role.OTHER)
+    found = source.fingerprint(progress)
+    return Examined(found, Manifest.single(found, role=role, header=header))
+
+
+def put(bucket: Bucket, request: PutRequest, *, upload: Upload, stored: Model | None) -> PutResult:
+    """Bring an examined file into the bucket, where `stored` is what the catalog knows of the model."""
+    manifest = stored.manifest if stored else upload.examined.manifest
+    found = upload.examined.found
+    _refuse_other_role(manifest, request)
+    intent = bucket.journal.append(intent_entry([found.digest]))
+    uploaded = _upload(bucket, upload, force=request.force)
+    _write_small(bucket.backend, blocks_key(found.digest), found.blocks.encode())
+    _write_small(bucket.backend, manifest_key(manifest.model), manifest.encode())
+    entries = [bucket.journal.append(document) for document in _news(manifest, request, new=stored is None)]
+    names = {*(stored.names if stored else ()), *([str(request.name)] if request.name else ())}
+    return PutResult(
+        manifest=manifest,
+        uploaded_bytes=found.size if uploaded else 0,
+        deduplicated=not uploaded,
+        names=tuple(sorted(names)),
+        entries=(intent, *entries),
+    )
+
+
+def _news(manifest: Manifest, request: PutRequest, *, new: bool) -> Iterator[dict[str, Any]]:
+    if new:
+        yield put_entry(manifest)
+    if request.labels:
+        yield label_entry(manifest.model, request.labels)
+    if request.name:
+        yield tag_entry(request.name, manifest.model)
+
+
+def _refuse_other_role(manifest: Manifest, request: PutRequest) -> None:
+    if request.role and manifest.main.role is not request.role:
+        raise RoleConflict(
+            f"{manifest.model} is in the store already, as {manifest.main.role}, not {request.role}",
+            hint="put it without --role",
+        )
+
+
+def _upload(bucket: Bucket, upload: Upload, *, force: bool) -> bool:
+    found = upload.examined.found
+    until = bucket.journal.swept_until(found.digest)
+    if until:
+        # A sweep may be deleting this very blob: what is there now cannot be relied on until it has ended.
+        time.sleep(max(0.0, until - bucket.backend.clock()) + 1)
+    if not force and not until and _present(bucket.backend, found):
+        return False
+    bucket.backend.write(blob_key(found.digest), upload.source.blocks(found, upload.progress), size=found.size)
+    return True
+
+
+def _present(backend: Backend, found: Fingerprint) -> bool:
+    try:
+        return backend.stat(blob_key(found.digest)).size == found.size
+    except KeyNotFound:
+        return False
+
+
+def _write_small(backend: Backend, key: str, data: bytes) -> None:
+    try:
+        if b"".join(backend.read(key)) == data:
+            return
+    except KeyNotFound:
+        pass
+    backend.write(key, [data], size=len(data))

@@ -1,0 +1,167 @@
+"""The store as one thing: a bucket, its catalog, and this machine's cache."""
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from . import get as getting
+from . import put as putting
+from .backends import open_backend
+from .bucket import Bucket
+from .cache import Cache
+from .digest import Digest
+from .errors import AmbiguousRef, ModelNotFound, Unreachable
+from .get import GetResult
+from .journal import Entry, Skipped
+from .manifest import Manifest
+from .model import Model
+from .progress import Progress, silent
+from .put import PutRequest, PutResult
+from .ref import Name, Prefix, Ref
+from .source import Source
+
+if TYPE_CHECKING:
+    from .catalog import Catalog
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Where a store lies and where this machine keeps its part. Without `url`: the embedded store in `data/store`."""
+
+    cache: Path
+    data: Path
+    url: str | None = None
+    offline: bool = False
+
+    @property
+    def embedded(self) -> Path:
+        """The folder of the embedded default store."""
+        return self.data / "store"
+
+
+class Store:
+    """A store, opened. Nothing is read or written before the first verb; use it as a context manager."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._embedded = settings.url is None
+        self.url = settings.url or settings.embedded.as_uri()
+        # The embedded store is its own cache: no second copy of what lies on the same disk.
+        self.cache = Cache(
+            settings.embedded if self._embedded else settings.cache,
+            receipts=settings.cache / "cache.db",
+            is_store=self._embedded,
+        )
+        self.warnings: list[str] = []
+
+    def __enter__(self) -> "Store":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.cache.close()
+        if "bucket" in self.__dict__:
+            self.bucket.backend.close()
+        if "catalog" in self.__dict__:
+            self.catalog.close()
+
+    @cached_property
+    def bucket(self) -> Bucket:
+        """The bucket; raises BucketNotFound, Unreachable, Refused or FormatTooNew."""
+        if self._embedded:
+            self._settings.embedded.mkdir(parents=True, exist_ok=True)
+        return Bucket(open_backend(self.url))
+
+    @cached_property
+    def catalog(self) -> "Catalog":
+        """The catalog, as of the last sync."""
+        from .catalog import Catalog
+
+        return Catalog(self._settings.data / f"catalog-{hashlib.sha256(self.url.encode()).hexdigest()[:16]}.db")
+
+    @property
+    def offline(self) -> bool:
+        """Whether the network must not be touched; the embedded store is on no network."""
+        return self._settings.offline and not self._embedded
+
+    def sync(self) -> None:
+        """Bring the catalog up to the bucket's journal. What cannot be understood is added to `warnings`."""
+        if self.offline:
+            return
+        found = list(self.bucket.journal.read(seen=self.catalog.seen()))
+        self.warnings += [f"{item.key} {item.reason}; ignored" for item in found if isinstance(item, Skipped)]
+        self.warnings += self.catalog.apply(item for item in found if isinstance(item, Entry))
+
+    def resolve(self, ref: Ref) -> Digest:
+        """The model a ref means. A full digest is itself; a name or prefix is looked up after a sync.
+
+        Raises ModelNotFound or AmbiguousRef.
+        """
+        if isinstance(ref, Digest):
+            return ref
+        self.sync()
+        found = self.catalog.named(ref) if isinstance(ref, Name) else self._starting_with(ref)
+        if found is None:
+            raise ModelNotFound(f"no model {ref} in {self.url}", hint="llstore list shows what is there")
+        return found
+
+    def put(self, request: PutRequest, progress: Progress = silent) -> PutResult:
+        """Bring a file into the store under its digest."""
+        if self.offline:
+            raise Unreachable(f"cannot put to {self.url} offline", hint="leave out --offline")
+        with Source(request.path) as source:
+            # All that can be refused is refused before anything is written.
+            bucket = self.bucket
+            examined = putting.examine(source, request, progress)
+            self.sync()
+            bucket.initialize()
+            stored = self.catalog.model(examined.manifest.model)
+            upload = putting.Upload(source, examined, progress)
+            result = putting.put(bucket, request, upload=upload, stored=stored)
+        self.catalog.apply(result.entries)
+        if self._embedded and not result.deduplicated:
+            self.cache.record(result.manifest.model)
+        return result
+
+    def get(self, ref: Ref, progress: Progress = silent) -> GetResult:
+        """A model's files on this machine, verified; fetched when the cache lacks them."""
+        model = self.resolve(ref)
+        kept = self.cache.manifest(model)
+        hit = getting.from_cache(kept, self.cache, progress=progress) if kept else None
+        if hit:
+            return hit
+        if self.offline:
+            raise ModelNotFound(f"{model} is not on this machine", hint="run it once without --offline")
+        return getting.get(self.bucket.manifest(model), self.cache, bucket=self.bucket, progress=progress)
+
+    def models(self) -> list[Model]:
+        """All models of the store, newest first."""
+        self.sync()
+        return self.catalog.models()
+
+    def model(self, ref: Ref) -> Model:
+        """One model with its names and labels; for a full digest nothing is listed, and those are of the last sync."""
+        digest = self.resolve(ref)
+        return self.catalog.model(digest) or Model(self._manifest(digest))
+
+    def is_cached(self, manifest: Manifest) -> bool:
+        """Whether all files of a model are on this machine."""
+        return all(self.cache.has(file.digest) for file in manifest.files)
+
+    def _manifest(self, digest: Digest) -> Manifest:
+        kept = self.cache.manifest(digest)
+        if kept:
+            return kept
+        if self.offline:
+            raise ModelNotFound(f"{digest} is not on this machine", hint="ask again without --offline")
+        return self.bucket.manifest(digest)
+
+    def _starting_with(self, prefix: Prefix) -> Digest | None:
+        found = self.catalog.starting_with(prefix.hex)
+        if len(found) > 1:
+            raise AmbiguousRef(f"{prefix} is the start of {len(found)} digests", candidates=[str(one) for one in found])
+        return found[0] if found else None
