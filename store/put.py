@@ -81,7 +81,7 @@ def put(bucket: Bucket, request: PutRequest, *, upload: Upload, stored: Model | 
     uploaded = _upload(bucket, upload, force=request.force)
     _write_small(bucket.backend, blocks_key(found.digest), found.blocks.encode())
     _write_small(bucket.backend, manifest_key(manifest.model), manifest.encode())
-    entries = [bucket.journal.append(document) for document in _news(manifest, request, new=stored is None)]
+    entries = [bucket.journal.append(document) for document in _news(manifest, request, stored=stored)]
     names = {*(stored.names if stored else ()), *([str(request.name)] if request.name else ())}
     return PutResult(
         manifest=manifest,
@@ -92,12 +92,12 @@ def put(bucket: Bucket, request: PutRequest, *, upload: Upload, stored: Model | 
     )
 
 
-def _news(manifest: Manifest, request: PutRequest, *, new: bool) -> Iterator[dict[str, Any]]:
-    if new:
+def _news(manifest: Manifest, request: PutRequest, *, stored: Model | None) -> Iterator[dict[str, Any]]:
+    if stored is None:
         yield put_entry(manifest)
-    if request.labels:
+    if request.labels and not (stored and request.labels.items() <= stored.labels.items()):
         yield label_entry(manifest.model, request.labels)
-    if request.name:
+    if request.name and not (stored and str(request.name) in stored.names):
         yield tag_entry(request.name, manifest.model)
 
 

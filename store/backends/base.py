@@ -23,7 +23,7 @@ class Properties:
 
 
 class Backend(Protocol):
-    """A bucket. Keys are relative, with `/` between their parts.
+    """A bucket. Keys are relative, with `/` between their parts; a key is never the folder of another.
 
     Every verb may raise BucketNotFound, Unreachable or Refused, and may be tried again after Unreachable.
     """
@@ -50,7 +50,7 @@ class Backend(Protocol):
         ...
 
     def list(self, prefix: str, *, after: str = "") -> Iterator[Stat]:
-        """The objects whose key starts with `prefix` and is greater than `after`, ordered by key."""
+        """The objects whose key starts with `prefix` and is greater than `after`, each folder ordered by key."""
         ...
 
     def delete(self, key: str) -> None:

@@ -72,7 +72,6 @@ class LocalBackend(Closing):
 
 
 def _keys(root: Path, *, folder: str) -> Iterator[str]:
-    # Keys are ordered as whole strings, as S3 orders them: a/b.json before a/b/c.
     found = []
     for parent, folders, files in os.walk(root / folder):
         if Path(parent) == root:

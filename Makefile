@@ -1,0 +1,54 @@
+# The project's habits, one word each. Every target may be repeated; the second time is quick.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+# CMAKE_ARGS reaches llama.cpp's build: CMAKE_ARGS="-DGGML_CUDA=on" make demo
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+SOURCES := pyproject.toml README.md $(shell find store runner cli -name '*.py')
+SMOLLM2 := b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
+
+.PHONY: demo test check bench clean
+
+demo: $(VENV)/llstore.stamp
+	$(BIN)/llstore put "$$($(BIN)/python fixtures/models.py smollm2)" --name demo/smollm2
+	$(BIN)/llstore run $(SMOLLM2) -p "What is the capital of France?" \
+		--system "You are a helpful assistant." --temperature 0
+
+test: check
+	$(BIN)/python -m pytest
+
+check: $(VENV)/dev.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	cd $(VENV) && bin/mypy --config-file ../pyproject.toml -p llstore.store -p llstore.runner -p llstore.cli
+
+bench: $(VENV)/bench.stamp
+	$(BIN)/python benchmarks/transfer.py
+	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/first_token.py
+
+clean:
+	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+# llama-cpp-python is compiled here, once: 5 to 15 minutes on two cores.
+$(VENV)/run.stamp: constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	@echo "installing llama-cpp-python; compiling it takes some minutes the first time"
+	$(PIP) llama-cpp-python jinja2 numpy
+	touch $@
+
+# Installed as a wheel, as users have it: a module missing from the wheel shows at once.
+$(VENV)/llstore.stamp: $(VENV)/run.stamp $(SOURCES)
+	rm -rf build
+	$(PIP) ".[run]"
+	$(PIP) --force-reinstall --no-deps .
+	touch $@
+
+$(VENV)/dev.stamp: $(VENV)/llstore.stamp
+	$(PIP) ".[run,dev]"
+	touch $@
+
+$(VENV)/bench.stamp: $(VENV)/dev.stamp
+	$(PIP) ".[run,dev,bench]"
+	touch $@

@@ -1,0 +1,38 @@
+"""Models that answer: prompts become tokens, tokens become text.
+
+Loading one is `llstore.runner.llama.LlamaModel`: that module is the only one that imports llama_cpp, and importing
+this package does not import it.
+"""
+
+from .errors import (
+    DecodeFailed,
+    ExtraMissing,
+    InvalidSampling,
+    LoadFailed,
+    PromptEmpty,
+    PromptTooLong,
+    RunnerError,
+    TemplateFailed,
+)
+from .generate import Generation, Generator
+from .prompt import Message, chat_prompt, raw_prompt
+from .sampling import Sampling
+from .text import TextStream
+
+__all__ = [
+    "DecodeFailed",
+    "ExtraMissing",
+    "Generation",
+    "Generator",
+    "InvalidSampling",
+    "LoadFailed",
+    "Message",
+    "PromptEmpty",
+    "PromptTooLong",
+    "RunnerError",
+    "Sampling",
+    "TemplateFailed",
+    "TextStream",
+    "chat_prompt",
+    "raw_prompt",
+]

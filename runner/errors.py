@@ -1,0 +1,56 @@
+"""What running a model can fail with. No error of llama_cpp, jinja2 or ctypes leaves this room.
+
+RunnerError
+├── ExtraMissing     llama-cpp-python or jinja2 is not installed
+├── LoadFailed       llama.cpp cannot load the file, or has no room for its context
+├── InvalidSampling  a sampling setting is out of range
+├── TemplateFailed   a chat template is broken, hostile, too slow or too large
+├── PromptEmpty      a prompt of no tokens
+├── PromptTooLong    a prompt that leaves no room in the context
+└── DecodeFailed     llama.cpp could not compute the next token
+"""
+
+
+class RunnerError(Exception):
+    """Something failed: the message says what, on what; the hint says what to do."""
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class ExtraMissing(RunnerError):
+    """A library that only running a model needs is not installed; `library` is its name on PyPI."""
+
+    def __init__(self, library: str) -> None:
+        super().__init__(f"{library} is not installed", hint="pip install 'llstore[run]'")
+        self.library = library
+
+
+class LoadFailed(RunnerError):
+    """llama.cpp cannot load the file or has no room for its context; the message carries what it logged."""
+
+
+class InvalidSampling(RunnerError):
+    """A sampling setting is out of range; the message names it, its value and what is allowed."""
+
+
+class TemplateFailed(RunnerError):
+    """A chat template is broken, hostile, too slow or too large, or cannot render these messages."""
+
+
+class PromptEmpty(RunnerError):
+    """A prompt of no tokens: there is nothing to continue."""
+
+
+class PromptTooLong(RunnerError):
+    """The prompt and one more token are more than the context holds; both are numbers of tokens."""
+
+    def __init__(self, prompt_tokens: int, context_length: int) -> None:
+        super().__init__(f"the prompt has {prompt_tokens} tokens, the model's context holds {context_length}")
+        self.prompt_tokens = prompt_tokens
+        self.context_length = context_length
+
+
+class DecodeFailed(RunnerError):
+    """llama.cpp could not compute the next token."""

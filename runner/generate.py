@@ -1,0 +1,161 @@
+"""One prompt, one answer: prefill, then a token at a time until the model, a stop string or the limit ends it."""
+
+import secrets
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from .errors import PromptEmpty, PromptTooLong, RunnerError
+from .sampling import MAX_SEED, Sampling
+from .text import TextStream
+
+if TYPE_CHECKING:
+    from .context import LlamaContext
+    from .llama import LlamaModel
+    from .sampler import Sampler
+
+CONTEXT_STEP = 256  # tokens; llama.cpp pads contexts to it
+
+FinishReason = Literal["stop", "length"]
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """What was generated and how fast.
+
+    `load_seconds` runs from opening the file until the context is ready, `first_token_seconds` from the start of
+    prefill; `tokens_per_second` counts the tokens after the first, and is 0 when there are none. The token that ends
+    a turn is not counted. `seed` is the one that was used.
+    """
+
+    text: str
+    prompt_tokens: int
+    completion_tokens: int
+    finish_reason: FinishReason
+    load_seconds: float
+    first_token_seconds: float
+    tokens_per_second: float
+    seed: int
+
+
+class Generator:
+    """The pieces of one answer, as they come; `result` once they are through.
+
+    It can be iterated once; leaving the loop early, for any reason, frees the context. Raises PromptEmpty and
+    PromptTooLong at once, LoadFailed and DecodeFailed while iterating.
+    """
+
+    def __init__(self, model: "LlamaModel", prompt: list[int], sampling: Sampling) -> None:
+        self._model = model
+        self._prompt = prompt
+        self._sampling = sampling
+        self._seed = secrets.randbelow(MAX_SEED + 1) if sampling.seed is None else sampling.seed
+        self._n_ctx = context_size(len(prompt), sampling.max_tokens, at_most=model.context_length)
+        self._clock = _Clock()
+        self._text: list[str] = []
+        self._tokens = 0
+        self._result: Generation | None = None
+        self._pieces = self._run()
+
+    def __iter__(self) -> Iterator[str]:
+        return self._pieces
+
+    @property
+    def result(self) -> Generation:
+        """What was generated. Raises RunnerError before the last piece was taken."""
+        if self._result is None:
+            raise RunnerError("the generation is not finished")
+        return self._result
+
+    def _run(self) -> Iterator[str]:
+        from .context import LlamaContext
+        from .sampler import Sampler
+
+        self._clock.start()
+        with LlamaContext(self._model, self._n_ctx) as context, Sampler(self._sampling, self._seed) as sampler:
+            self._clock.ready()
+            stream = TextStream(self._sampling.stop)
+            reason: FinishReason = "length"
+            for token in self._sample(context, sampler):
+                if self._model.is_end(token):
+                    reason = "stop"
+                    break
+                self._tokens += 1
+                yield from self._keep(stream.push(self._model.piece(token)))
+                if stream.stopped:
+                    break
+            yield from self._keep(stream.finish())
+            self._result = self._generation("stop" if stream.stopped else reason)
+
+    def _sample(self, context: "LlamaContext", sampler: "Sampler") -> Iterator[int]:
+        """The tokens one after another; each is decoded only when the one after it is asked for."""
+        pending = self._prompt
+        for _ in range(min(self._sampling.max_tokens, self._n_ctx - len(self._prompt))):
+            context.decode(pending)
+            token = sampler.sample(context)
+            self._clock.token()
+            yield token
+            pending = [token]
+
+    def _keep(self, piece: str) -> Iterator[str]:
+        if piece:
+            self._text.append(piece)
+            yield piece
+
+    def _generation(self, reason: FinishReason) -> Generation:
+        return Generation(
+            text="".join(self._text),
+            prompt_tokens=len(self._prompt),
+            completion_tokens=self._tokens,
+            finish_reason=reason,
+            load_seconds=self._model.load_seconds + self._clock.context_seconds,
+            first_token_seconds=self._clock.first_token_seconds,
+            tokens_per_second=self._clock.tokens_per_second,
+            seed=self._seed,
+        )
+
+
+def context_size(prompt: int, max_tokens: int, *, at_most: int) -> int:
+    """How many tokens of context a generation takes: a multiple of 256, or all the model has.
+
+    Raises PromptEmpty, and PromptTooLong when not even one token would fit behind the prompt.
+    """
+    if prompt == 0:
+        raise PromptEmpty("the prompt is empty")
+    if prompt + 1 > at_most:
+        raise PromptTooLong(prompt, at_most)
+    return min(at_most, -(-(prompt + max_tokens) // CONTEXT_STEP) * CONTEXT_STEP)
+
+
+class _Clock:
+    """When the context was ready and the first and the last token came."""
+
+    def __init__(self) -> None:
+        self._made = self._ready = self._first = self._last = 0.0
+        self._tokens = 0
+
+    def start(self) -> None:
+        self._made = time.perf_counter()
+
+    def ready(self) -> None:
+        self._ready = time.perf_counter()
+
+    def token(self) -> None:
+        self._last = time.perf_counter()
+        self._tokens += 1
+        if self._tokens == 1:
+            self._first = self._last
+
+    @property
+    def context_seconds(self) -> float:
+        return self._ready - self._made
+
+    @property
+    def first_token_seconds(self) -> float:
+        return self._first - self._ready
+
+    @property
+    def tokens_per_second(self) -> float:
+        seconds = self._last - self._first
+        return (self._tokens - 1) / seconds if seconds else 0.0

@@ -1,0 +1,76 @@
+"""What all tests share: models, a SeaweedFS, and a machine of one's own."""
+
+import os
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import models
+import pytest
+import tiny as tiny_model
+from llstore.store import Settings
+from seaweed import SeaweedFS, seaweedfs
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> Path:
+    """SmolLM2-135M-Instruct Q4_1."""
+    return models.fetch("smollm2")
+
+
+@pytest.fixture(scope="session")
+def gemma() -> Path:
+    """gemma-3-270m Q4_K_M."""
+    return models.fetch("gemma")
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A GGUF of random weights, a few hundred kilobytes."""
+    return tiny_model.write_tiny(tmp_path_factory.mktemp("tiny") / "tiny.gguf")
+
+
+@pytest.fixture(scope="session")
+def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedFS]:
+    """A real SeaweedFS for the whole session."""
+    with seaweedfs(tmp_path_factory.mktemp("seaweed")) as server:
+        os.environ.update(server.environment)
+        yield server
+
+
+@pytest.fixture
+def bucket(seaweed: SeaweedFS) -> str:
+    """The store URL of a fresh, empty bucket."""
+    return seaweed.bucket(f"test-{uuid.uuid4().hex[:12]}")
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """The LLSTORE_HOME of a machine that has never seen llstore."""
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def settings(home: Path) -> Settings:
+    """The embedded store of that machine."""
+    return Settings(cache=home / "cache", data=home / "data")
+
+
+@pytest.fixture
+def llstore(home: Path, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs the command as a person would, in a process of its own, with that LLSTORE_HOME."""
+
+    def run(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "llstore.cli", *map(str, arguments)],
+            env={**os.environ, "LLSTORE_HOME": str(home), **environment},
+            cwd=tmp_path,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+
+    return run
