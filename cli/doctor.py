@@ -18,7 +18,7 @@ _PACKAGES = ("llstore", "llama-cpp-python", "boto3", "sqlalchemy", "blake3")
 def doctor(
     store: StoreOption = None, json: JsonOption = False, offline: OfflineOption = False, quiet: QuietOption = False
 ) -> None:
-    """Say what this machine has: versions, CPU features, GPU, and whether the store answers."""
+    """Say what this machine has and whether the store answers."""
     with opened(store, offline=offline, quiet=quiet) as found:
         store_facts, code = _store(found)
         facts = {"versions": _versions(), "runner": _runner(), "store": store_facts}
@@ -44,7 +44,7 @@ def _versions() -> dict[str, object]:
 
 def _runner() -> dict[str, object]:
     try:
-        from ..runner.llama import build
+        from ..runner.build import build
     except RunnerError as error:
         return {"ready": False, "reason": f"{error} ({getattr(error, 'hint', '')})"}
     made = build()

@@ -22,7 +22,7 @@ def get(
     offline: OfflineOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Bring a model into the cache, verified, and print where it is."""
+    """Bring a model into the cache, verified."""
     wanted = parse_ref(ref)
     target = Target(output.absolute(), link=link, force=force) if output else None
     if link and not target:

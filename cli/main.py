@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from . import doctor, get, list_, put, run, show
-from .failure import report
+from .failure import INTERRUPTED, report
 
 app = typer.Typer(
     name="llstore",
@@ -48,6 +48,9 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _terminate)
     try:
         code = app(standalone_mode=False)
+        if code == INTERRUPTED:
+            # typer turns Ctrl-C into this code, without a word.
+            raise KeyboardInterrupt
         sys.stdout.flush()
     except BaseException as error:
         code = report(error, as_json="--json" in sys.argv)

@@ -23,7 +23,7 @@ def put(
     offline: OfflineOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Push a file into the store under its SHA-256, and print its digest."""
+    """Push a file into the store under its SHA-256."""
     request = PutRequest(
         file, role=role, name=Name.parse(name) if name else None, labels=_labels(label or []), force=force
     )

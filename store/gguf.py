@@ -55,8 +55,8 @@ class GgufHeader:
 
     @property
     def size(self) -> int:
-        """The least size in bytes of a file with this header."""
-        return self.data_start + max((tensor.offset + tensor.size for tensor in self.tensors), default=0)
+        """The least size in bytes of a file with this header; 0 when there is nothing behind it."""
+        return max((self.data_start + tensor.offset + tensor.size for tensor in self.tensors), default=0)
 
     @property
     def architecture(self) -> str | None:

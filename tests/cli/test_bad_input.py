@@ -1,0 +1,211 @@
+"""Bad input gets one clear line and the right exit code, loses nothing, and shows no traceback."""
+
+import json
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from seaweed import SeaweedFS
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+ABSENT = "ab" * 32
+
+
+def refused(answer: subprocess.CompletedProcess[str], code: int, *words: str) -> None:
+    """One line on stderr that holds `words`, and the exit code."""
+    assert answer.returncode == code, answer.stderr
+    assert len(answer.stderr.splitlines()) == 1, answer.stderr
+    assert answer.stderr.startswith("llstore: ")
+    for word in words:
+        assert word in answer.stderr
+    assert answer.stdout == ""
+
+
+def test_a_missing_file(llstore: Command, tmp_path: Path) -> None:
+    refused(llstore("put", tmp_path / "absent.gguf"), 3, "no file", "absent.gguf")
+
+
+def test_a_folder(llstore: Command, tmp_path: Path) -> None:
+    refused(llstore("put", tmp_path), 1, "is a folder")
+
+
+def test_an_empty_file(llstore: Command, tmp_path: Path) -> None:
+    (tmp_path / "empty.gguf").touch()
+    refused(llstore("put", tmp_path / "empty.gguf"), 7, "is empty")
+    refused(llstore("put", tmp_path / "empty.gguf", "--role", "other"), 7, "is empty")
+
+
+def test_a_file_that_is_not_gguf(llstore: Command, tmp_path: Path) -> None:
+    (tmp_path / "note.txt").write_text("just text")
+    refused(llstore("put", tmp_path / "note.txt"), 7, "is not a GGUF file", "--role other")
+    assert llstore("put", tmp_path / "note.txt", "--role", "other").returncode == 0
+
+
+def test_a_truncated_gguf(llstore: Command, tmp_path: Path, smollm2: Path) -> None:
+    with smollm2.open("rb") as file:
+        (tmp_path / "cut.gguf").write_bytes(file.read(50_000_000))
+    refused(llstore("put", tmp_path / "cut.gguf"), 7, "cut short", "98362432", "50000000")
+    assert llstore("list").stdout == ""
+
+
+@pytest.mark.parametrize("word", ["get", "show", "run"])
+def test_a_digest_that_is_not_there(llstore: Command, bucket: str, word: str) -> None:
+    flags = ("-p", "hi") if word == "run" else ()
+    refused(llstore(word, ABSENT, *flags), 3, "no model", ABSENT)
+    refused(llstore(word, ABSENT, *flags, "--store", bucket), 3, "no model", ABSENT)
+    refused(llstore(word, ABSENT[:10], *flags, "--store", bucket), 3, "no model")
+    refused(llstore(word, "team/none", *flags, "--store", bucket), 3, "no model", "team/none:latest")
+
+
+@pytest.mark.parametrize("ref", ["sha256:" + "a" * 63, "a" * 65, "sha256:" + "a" * 65, "team/x@sha256:abc"])
+def test_a_digest_of_the_wrong_length(llstore: Command, ref: str) -> None:
+    refused(llstore("get", ref), 2, "64 hex digits")
+
+
+def test_a_name_without_a_slash(llstore: Command, tiny: Path) -> None:
+    refused(llstore("get", "chat"), 2, "needs a '/'")
+    refused(llstore("put", tiny, "--name", "chat"), 2, "needs a '/'", "team/chat")
+
+
+def test_a_label_without_a_value(llstore: Command, tiny: Path) -> None:
+    refused(llstore("put", tiny, "--label", "stage"), 2, "KEY=VALUE")
+
+
+def test_an_unreachable_endpoint(llstore: Command, tiny: Path) -> None:
+    refused(llstore("put", tiny, "--store", "s3://bucket?endpoint=http://127.0.0.1:1"), 5, "cannot reach")
+
+
+def test_wrong_credentials(llstore: Command, tiny: Path, bucket: str) -> None:
+    refused(llstore("put", tiny, "--store", bucket, AWS_SECRET_ACCESS_KEY="wrong"), 5, "refused")
+    refused(llstore("list", "--store", bucket, AWS_ACCESS_KEY_ID="nobody"), 5, "refused", "AWS_")
+
+
+def test_no_credentials(llstore: Command, bucket: str, tmp_path: Path) -> None:
+    nothing = {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", "AWS_EC2_METADATA_DISABLED": "true"}
+    files = {"AWS_CONFIG_FILE": str(tmp_path / "none"), "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "none")}
+    refused(llstore("list", "--store", bucket, **nothing, **files), 5, "credentials", "AWS_PROFILE")
+
+
+def test_a_bucket_that_does_not_exist_is_not_made(llstore: Command, tiny: Path, seaweed: SeaweedFS) -> None:
+    for word in (["put", tiny], ["list"], ["get", ABSENT], ["get", "team/x"]):
+        refused(llstore(*word, "--store", seaweed.url("no-such-bucket")), 3, "no bucket")
+    assert "no-such-bucket" not in {found["Name"] for found in seaweed.client().list_buckets()["Buckets"]}
+
+
+@pytest.mark.parametrize("url", ["nonsense", "ftp://x/y", "s3://bucket?endpoint=nowhere", "file://relative"])
+def test_a_store_url_that_is_none(llstore: Command, url: str) -> None:
+    assert llstore("list", "--store", url).returncode == 2
+
+
+def test_a_tampered_object(llstore: Command, tiny: Path, bucket: str, seaweed: SeaweedFS, home: Path) -> None:
+    digest = llstore("put", tiny, "--store", bucket).stdout.strip().removeprefix("sha256:")
+    data = bytearray(tiny.read_bytes())
+    data[-1] ^= 1
+    seaweed.client().put_object(
+        Bucket=urlsplit(bucket).netloc, Key=f"blobs/sha256/{digest[:2]}/{digest}", Body=bytes(data)
+    )
+    refused(llstore("get", digest, "--store", bucket), 4, "wrong bytes", digest, "their digest is", "block is 0")
+    assert not [path for path in (home / "cache").rglob("*") if path.is_file() and path.name != "cache.db"]
+
+
+@pytest.fixture
+def mounted(tmp_path: Path) -> Iterator[Path]:
+    """A small file system of its own; tests that need one say why they cannot run where none can be mounted."""
+    folder = tmp_path / "mounted"
+    folder.mkdir()
+    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], capture_output=True, text=True)
+    if made.returncode:
+        pytest.skip(f"no file system can be mounted here: {made.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def test_a_full_disk(llstore: Command, tmp_path: Path, bucket: str, mounted: Path) -> None:
+    (tmp_path / "big").write_bytes(os.urandom(3_000_000))
+    digest = llstore("put", tmp_path / "big", "--role", "other", "--store", bucket).stdout.strip()
+    full = str(mounted / "home")
+    refused(llstore("get", digest, "--store", bucket, LLSTORE_HOME=full), 6, "no space left", "LLSTORE_HOME")
+    refused(llstore("put", tmp_path / "big", "--role", "other", LLSTORE_HOME=full), 6, "no space left")
+    refused(llstore("get", digest, "-o", mounted / "out", "--store", bucket), 6, "no space left")
+    assert not [path for path in mounted.rglob("*") if path.is_file() and path.stat().st_size > 200_000]
+
+
+def test_a_read_only_cache_folder(llstore: Command, tiny: Path, bucket: str, mounted: Path) -> None:
+    digest = llstore("put", tiny, "--store", bucket).stdout.strip()
+    read_only = {"LLSTORE_HOME": str(mounted / "home"), "LLSTORE_STORE": bucket}
+    cached = llstore("get", digest, **read_only).stdout
+    subprocess.run(["mount", "-o", "remount,ro", mounted], check=True)
+    assert llstore("get", digest, **read_only).stdout == cached
+    refused(llstore("get", ABSENT, **read_only), 3, "no model")
+    (mounted.parent / "note").write_text("another")
+    other = llstore("put", mounted.parent / "note", "--role", "other", "--store", bucket).stdout.strip()
+    refused(llstore("get", other, **read_only), 1, "read-only file system")
+
+
+def test_an_existing_file_at_o_is_kept_unless_forced(llstore: Command, tiny: Path, tmp_path: Path) -> None:
+    digest = llstore("put", tiny).stdout.strip()
+    target = tmp_path / "out.gguf"
+    target.write_text("precious")
+    for flags in ((), ("--link",)):
+        refused(llstore("get", digest, "-o", target, *flags), 1, "exists and was kept", "--force")
+        assert target.read_text() == "precious"
+    for flags in ((), ("--link",), ("--link",)):
+        assert llstore("get", digest, "-o", target, "--force", *flags).returncode == 0
+        assert target.read_bytes() == tiny.read_bytes()
+    assert not list(tmp_path.glob(".*.part"))
+    # After --link the cached file has a new ctime, and must still be a hit.
+    assert json.loads(llstore("get", digest, "--json").stdout)["from_cache"] is True
+
+
+def test_a_folder_that_is_not_there_at_o(llstore: Command, tiny: Path, tmp_path: Path) -> None:
+    digest = llstore("put", tiny).stdout.strip()
+    refused(llstore("get", digest, "-o", tmp_path / "no/where"), 1, "no folder")
+    refused(llstore("get", digest, "-o", tmp_path), 1, "is a folder")
+
+
+def test_only_weights_are_run(llstore: Command, tmp_path: Path) -> None:
+    (tmp_path / "note").write_text("not a model")
+    digest = llstore("put", tmp_path / "note", "--role", "license").stdout.strip()
+    refused(llstore("run", digest, "-p", "hi"), 7, "license")
+
+
+def test_a_gguf_that_llama_cpp_cannot_load(llstore: Command, tmp_path: Path) -> None:
+    import gguf
+
+    writer = gguf.GGUFWriter(tmp_path / "odd.gguf", "no-such-architecture")
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+    digest = llstore("put", tmp_path / "odd.gguf").stdout.strip()
+    refused(llstore("run", digest, "-p", "hi"), 1, "no-such-architecture")
+
+
+def test_settings_of_the_run_out_of_range(llstore: Command, tiny: Path) -> None:
+    llstore("put", tiny, "--name", "t/t")
+    refused(llstore("run", "t/t", "-p", "hi", "--temperature", "-1"), 2, "temperature")
+    refused(llstore("run", "t/t", "-p", "hi", "--max-tokens", "0"), 2, "max_tokens")
+    refused(llstore("run", "t/t", "-p", "x" * 2000), 2, "tokens", "512")
+    refused(llstore("run", "t/t", "-p", "hi", "--raw", "--system", "s"), 2, "--raw")
+    refused(llstore("run", "t/t"), 2, "--prompt")
+    refused(llstore("nonsense"), 2, "nonsense")
+
+
+def test_errors_are_json_too(llstore: Command) -> None:
+    answer = llstore("get", ABSENT, "--json")
+    error = json.loads(answer.stdout)["error"]
+    assert (answer.returncode, error["code"], error["kind"]) == (3, 3, "model_not_found")
+    assert set(error) == {"code", "kind", "message", "hint"}
+
+
+def test_a_project_file_names_a_store_and_nothing_unsafe(llstore: Command, tmp_path: Path, bucket: str) -> None:
+    (tmp_path / "llstore.toml").write_text(f'store = "{bucket}"\n[models]\nchat = "team/chat"\n')
+    assert json.loads(llstore("doctor", "--json").stdout)["store"]["url"] == bucket
+    assert json.loads(llstore("doctor", "--json", "--store", "memory://").stdout)["store"]["url"] == "memory://"
+    (tmp_path / "llstore.toml").write_text('offline = true\ncache = "/elsewhere"\n')
+    refused(llstore("list"), 2, "may not set cache, offline")
+    (tmp_path / "llstore.toml").write_text("store = ")
+    refused(llstore("list"), 2, "cannot read")

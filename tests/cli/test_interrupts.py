@@ -1,0 +1,108 @@
+"""Ctrl-C at any moment: exit code 130, one line, nothing half-done, nothing left running."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from seaweed import SeaweedFS
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+SIZE = 400_000_000
+
+
+@pytest.fixture
+def big(tmp_path: Path) -> Path:
+    path = tmp_path / "big"
+    with path.open("wb") as file:
+        for number in range(SIZE // 1_000_000):
+            file.write(number.to_bytes(4, "little") * 250_000)
+    return path
+
+
+@contextmanager
+def started(home: Path, *arguments: str | Path) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "llstore.cli", *map(str, arguments)],
+        env={**os.environ, "LLSTORE_HOME": str(home)},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def wait_for(condition: Callable[[], object], process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert process.poll() is None, "ended before it could be interrupted"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def interrupt(process: subprocess.Popen[str], word: signal.Signals = signal.SIGINT) -> tuple[int, str]:
+    os.kill(process.pid, word)
+    _, stderr = process.communicate(timeout=30)
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)
+    return process.returncode, stderr
+
+
+@pytest.mark.parametrize("word", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_put_leaves_no_object(
+    home: Path, bucket: str, seaweed: SeaweedFS, big: Path, word: signal.Signals
+) -> None:
+    client, name = seaweed.client(), urlsplit(bucket).netloc
+
+    def uploading() -> object:
+        return client.list_multipart_uploads(Bucket=name).get("Uploads")
+
+    with started(home, "put", big, "--role", "other", "--store", bucket) as process:
+        wait_for(uploading, process)
+        code, stderr = interrupt(process, word)
+    assert (code, stderr) == ((130, "llstore: interrupted\n") if word == signal.SIGINT else (143, ""))
+    keys = [found["Key"] for found in client.list_objects_v2(Bucket=name).get("Contents", [])]
+    assert not [key for key in keys if key.startswith(("blobs/", "manifests/", "blocks/"))]
+    assert not uploading()
+
+
+def test_an_interrupted_put_into_the_embedded_store_leaves_no_part(home: Path, big: Path) -> None:
+    store = home / "data/store"
+    with started(home, "put", big, "--role", "other") as process:
+        wait_for(lambda: list(store.rglob("*.part")), process)
+        assert interrupt(process)[0] == 130
+    assert not list(store.rglob("*.part"))
+    assert not [path for path in (store / "blobs").rglob("*") if path.is_file()]
+
+
+def test_an_interrupted_get_leaves_no_part(home: Path, bucket: str, big: Path, llstore: Command) -> None:
+    digest = llstore("put", big, "--role", "other", "--store", bucket).stdout.strip()
+    cache = home / "cache"
+    with started(home, "get", digest, "--store", bucket) as process:
+        wait_for(lambda: list(cache.rglob("*.part")), process)
+        assert interrupt(process) == (130, "llstore: interrupted\n")
+    assert not [path for path in cache.rglob("*") if path.is_file() and path.name != "cache.db"]
+    assert llstore("get", digest, "--store", bucket).returncode == 0
+
+
+def test_an_interrupted_run_stops_at_once(home: Path, smollm2: Path, llstore: Command) -> None:
+    llstore("put", smollm2, "--name", "t/t")
+    prompt = ("-p", "Count from one to ten thousand.", "--max-tokens", "4000", "--temperature", "0")
+    with started(home, "run", "t/t", *prompt) as process:
+        assert process.stdout
+        assert process.stdout.read(1)
+        began = time.monotonic()
+        assert interrupt(process) == (130, "llstore: interrupted\n")
+        assert time.monotonic() - began < 2
