@@ -66,5 +66,7 @@ def _read(path: Path, allowed: set[str]) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise InvalidSettings(f"cannot read {path}: {error}") from error
     if unknown := sorted(set(found) - allowed):
-        raise InvalidSettings(f"{path} may not set {', '.join(unknown)}", hint=f"it may set {', '.join(sorted(allowed))}")
+        raise InvalidSettings(
+            f"{path} may not set {', '.join(unknown)}", hint=f"it may set {', '.join(sorted(allowed))}"
+        )
     return found

@@ -10,8 +10,9 @@ from pathlib import Path
 import models
 import pytest
 import tiny as tiny_model
-from llstore.store import Settings
 from seaweed import SeaweedFS, seaweedfs
+
+from llstore.store import Settings
 
 
 @pytest.fixture(scope="session")

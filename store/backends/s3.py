@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
     from mypy_boto3_s3.type_defs import CompletedPartTypeDef
 
-PART_SIZE = 16 * 1024 * 1024
+PART_SIZE = 8 * 1024 * 1024  # a block, so that a put sends the bytes it hashed without copying them
 MAX_PARTS = 10_000  # S3's limit
 IN_FLIGHT = 4
 CHUNK = 1024 * 1024
@@ -155,19 +155,20 @@ class S3Backend(Closing):
 
 def part_size(size: int) -> int:
     """Bytes in a part of an object of `size` bytes: few enough parts for S3, small enough for memory."""
-    least = -(-size // MAX_PARTS)
-    return max(PART_SIZE, -(-least // CHUNK) * CHUNK)
+    blocks = -(-size // (MAX_PARTS * PART_SIZE))
+    return max(blocks, 1) * PART_SIZE
 
 
 def _rows(chunks: Iterable[bytes], part_size: int) -> Iterator[bytes]:
-    row = bytearray()
+    waiting: list[bytes] = []
     for chunk in chunks:
-        row += chunk
-        while len(row) >= part_size:
-            yield bytes(row[:part_size])
-            del row[:part_size]
-    if row:
-        yield bytes(row)
+        waiting.append(chunk)
+        while sum(map(len, waiting)) >= part_size:
+            row = waiting[0] if len(waiting) == 1 else b"".join(waiting)
+            yield row if len(row) == part_size else row[:part_size]
+            waiting = [row[part_size:]] if len(row) > part_size else []
+    if waiting:
+        yield b"".join(waiting)
 
 
 def _range(start: int, length: int | None) -> dict[str, str]:

@@ -7,10 +7,11 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from seaweed import SeaweedFS
+
 from llstore.store.backends import Backend, open_backend
 from llstore.store.backends.s3 import PART_SIZE, part_size
 from llstore.store.errors import BucketNotFound, InvalidUrl, KeyNotFound, Refused, Unreachable
-from seaweed import SeaweedFS
 
 MiB = 1024 * 1024
 
@@ -65,7 +66,9 @@ def test_an_absent_key_is_not_found(backend: Backend, key: str) -> None:
         read(backend, key)
 
 
-@pytest.mark.parametrize(("start", "length", "expected"), [(2, None, b"234"), (0, 2, b"01"), (1, 3, b"123"), (3, 9, b"34")])
+@pytest.mark.parametrize(
+    ("start", "length", "expected"), [(2, None, b"234"), (0, 2, b"01"), (1, 3, b"123"), (3, 9, b"34")]
+)
 def test_a_range_is_read(backend: Backend, start: int, length: int | None, expected: bytes) -> None:
     write(backend, "a", b"01234")
     assert b"".join(backend.read("a", start=start, length=length)) == expected
@@ -178,7 +181,7 @@ def test_a_bucket_that_is_not_there_is_said_to_be(nowhere: str, verb: Callable[[
 
 def test_wrong_credentials_are_refused(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
-    with closing(open_backend(bucket)) as backend, pytest.raises(Refused, match="AWS_SECRET|SignatureDoesNotMatch"):
+    with closing(open_backend(bucket)) as backend, pytest.raises(Refused, match="SignatureDoesNotMatch"):
         read(backend, "llstore.json")
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from llstore.store import Digest, Name, PutRequest, Role, Settings, Store, parse_ref
 from llstore.store.backends import open_backend
 from llstore.store.blocks import BLOCK_SIZE
@@ -97,9 +98,7 @@ def test_the_bucket_holds_format_1(here: Settings, tiny: Path) -> None:
     assert ops == ["intent", "put", "label", "tag"]
 
 
-def test_a_machine_with_an_empty_catalog_finds_names_and_prefixes(
-    shared: Settings, tiny: Path, tmp_path: Path
-) -> None:
+def test_a_machine_with_an_empty_catalog_finds_names_and_prefixes(shared: Settings, tiny: Path, tmp_path: Path) -> None:
     digest = put(shared, tiny, name=NAME, labels={"stage": "prod"})
     with Store(elsewhere(shared, tmp_path)) as store:
         assert store.resolve(parse_ref("team/chat:v1")) == digest
@@ -198,7 +197,7 @@ def test_a_tampered_object_is_named_and_caches_nothing(
     with Store(shared) as store:
         store.bucket.backend.write(blob_key(digest), [bytes(data)], size=len(data))
     other = elsewhere(shared, tmp_path)
-    with Store(other) as store, pytest.raises(Damaged, match="wrong bytes|holds more") as failure:
+    with Store(other) as store, pytest.raises(Damaged, match=r"wrong bytes|holds more") as failure:
         store.get(digest)
     if damage == "flip":
         assert Digest.of(bytes(data)).hex in str(failure.value)
@@ -232,7 +231,7 @@ def test_a_damaged_embedded_blob_is_reported_and_kept(settings: Settings, tiny: 
     with Store(settings) as store:
         path = store.get(digest).path
     spoil(path)
-    with Store(settings) as store, pytest.raises(Damaged, match="put the file again|under the name"):
+    with Store(settings) as store, pytest.raises(Damaged, match="under the name"):
         store.get(digest)
     assert path.exists()
     with Store(settings) as store:
