@@ -10,6 +10,7 @@ import typer
 
 from ..runner import errors as runner_errors
 from ..store import errors as store_errors
+from .output import printable
 from .settings import InvalidSettings
 
 FAILED, USAGE, NOT_FOUND, DAMAGED, UNREACHABLE, NO_SPACE, UNSAFE = range(1, 8)
@@ -70,7 +71,7 @@ def _bug(error: BaseException, *, as_json: bool) -> int:
 
 def _say(message: str, *, kind: str, hint: str, code: int, as_json: bool) -> int:
     line = " ".join(f"llstore: {message}".split()) + (f" ({hint})" if hint else "")
-    print(line, file=sys.stderr)
+    print(printable(line), file=sys.stderr)
     if as_json:
         print(json.dumps({"error": {"code": code, "kind": kind, "message": message, "hint": hint}}))
     return code

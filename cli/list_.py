@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 from ..store import Model, Store
 from .options import JsonOption, OfflineOption, QuietOption, StoreOption
-from .output import human_count, human_size, opened, print_json
+from .output import human_count, human_size, opened, print_json, printable
 
 _COLUMNS = ("DIGEST", "NAMES", "SIZE", "ARCH", "PARAMS", "QUANT", "CONTEXT", "CACHED")
 
@@ -55,4 +55,4 @@ def _row(model: Model, store: Store) -> tuple[str, ...]:
 def _print_table(rows: list[tuple[str, ...]]) -> None:
     widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
     for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        print("  ".join(printable(cell).ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

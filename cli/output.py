@@ -47,6 +47,11 @@ def print_json(document: dict[str, Any]) -> None:
     print(json.dumps(document, ensure_ascii=False))
 
 
+def printable(text: str) -> str:
+    """Text from a bucket or a model's header, without what could command a terminal."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
 def human_size(size: float) -> str:
     """Bytes as people read them, in powers of 1000."""
     for unit in _UNITS:

@@ -3,7 +3,7 @@
 from ..store import Model, Store, parse_ref
 from .list_ import document
 from .options import JsonOption, OfflineOption, QuietOption, RefArgument, StoreOption
-from .output import human_count, human_size, opened, print_json
+from .output import human_count, human_size, opened, print_json, printable
 
 
 def show(
@@ -21,7 +21,7 @@ def show(
             print_json({**document(model, found), "manifest": model.manifest.document()})
             return
         for label, value in _lines(model, found):
-            print(f"{label + ':':16}{value}")
+            print(f"{label + ':':16}{printable(value)}")
 
 
 def _lines(model: Model, store: Store) -> list[tuple[str, str]]:

@@ -31,7 +31,7 @@ class PartFile:
 
     def __enter__(self) -> "PartFile":
         with disk_errors(self.path.parent):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(self.path.parent)
             self._fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
             try:
                 self._reserve()
@@ -58,7 +58,7 @@ class PartFile:
             os.fsync(self._fd)
             if mode is not None:
                 os.fchmod(self._fd, mode)
-            target.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(target.parent)
             if replace:
                 self.path.replace(target)
             else:
@@ -112,6 +112,14 @@ def _link_new(source: Path, target: Path) -> None:
 def kept(path: Path) -> FileKept:
     """The error for a file that stands where one was to be written."""
     return FileKept(f"{path} exists and was kept", hint="pass --force to replace it")
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, each durable before anything is put into it."""
+    if not folder.is_dir():
+        make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        sync_folder(folder.parent)
 
 
 def sync_folder(folder: Path) -> None:

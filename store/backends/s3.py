@@ -17,7 +17,7 @@ from .s3_errors import translated
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
-    from mypy_boto3_s3.type_defs import CompletedPartTypeDef
+    from mypy_boto3_s3.type_defs import CompletedPartTypeDef, GetObjectRequestTypeDef
 
 PART_SIZE = 8 * 1024 * 1024  # a block, so that a put sends the bytes it hashed without copying them
 MAX_PARTS = 10_000  # S3's limit
@@ -71,9 +71,11 @@ class S3Backend(Closing):
         if length == 0:
             self.stat(key)
             return
-        wanted = _range(start, length)
+        request: GetObjectRequestTypeDef = {"Bucket": self._bucket, "Key": self._prefix + key}
+        if start or length is not None:
+            request["Range"] = f"bytes={start}-{'' if length is None else start + length - 1}"
         with self._errors(key):
-            answer = self._client.get_object(Bucket=self._bucket, Key=self._prefix + key, **wanted)
+            answer = self._client.get_object(**request)
             with closing(answer["Body"]) as body:
                 yield from body.iter_chunks(CHUNK)
 
@@ -88,10 +90,10 @@ class S3Backend(Closing):
 
     def list(self, prefix: str, *, after: str = "") -> Iterator[Stat]:
         """See Backend."""
-        start = {"StartAfter": self._prefix + after} if after else {}
+        start = self._prefix + after if after else ""
         with self._errors(prefix):
             pages = self._client.get_paginator("list_objects_v2").paginate(
-                Bucket=self._bucket, Prefix=self._prefix + prefix, **start
+                Bucket=self._bucket, Prefix=self._prefix + prefix, StartAfter=start
             )
             for page in pages:
                 for found in page.get("Contents", ()):
@@ -169,13 +171,6 @@ def _rows(chunks: Iterable[bytes], part_size: int) -> Iterator[bytes]:
             waiting = [row[part_size:]] if len(row) > part_size else []
     if waiting:
         yield b"".join(waiting)
-
-
-def _range(start: int, length: int | None) -> dict[str, str]:
-    if start == 0 and length is None:
-        return {}
-    end = "" if length is None else str(start + length - 1)
-    return {"Range": f"bytes={start}-{end}"}
 
 
 def _client(location: S3Location) -> "S3Client":

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import gguf
+import numpy as np
 import pytest
 from seaweed import SeaweedFS
 
@@ -174,11 +176,11 @@ def test_only_weights_are_run(llstore: Command, tmp_path: Path) -> None:
 
 
 def test_a_gguf_that_llama_cpp_cannot_load(llstore: Command, tmp_path: Path) -> None:
-    import gguf
-
     writer = gguf.GGUFWriter(tmp_path / "odd.gguf", "no-such-architecture")
+    writer.add_tensor("one", np.zeros(32, dtype=np.float32))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
     writer.close()
     digest = llstore("put", tmp_path / "odd.gguf").stdout.strip()
     refused(llstore("run", digest, "-p", "hi"), 1, "no-such-architecture")
