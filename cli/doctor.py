@@ -2,7 +2,6 @@
 
 import platform
 import time
-from importlib.metadata import PackageNotFoundError, version
 
 import typer
 
@@ -33,6 +32,8 @@ def doctor(
 
 
 def _versions() -> dict[str, object]:
+    from importlib.metadata import PackageNotFoundError, version
+
     found: dict[str, object] = {"python": platform.python_version(), "system": platform.platform()}
     for package in _PACKAGES:
         try:
