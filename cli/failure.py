@@ -24,6 +24,7 @@ _CODES: tuple[tuple[type[Exception], int], ...] = (
     (store_errors.InvalidLabel, USAGE),
     (InvalidSettings, USAGE),
     (runner_errors.InvalidSampling, USAGE),
+    (runner_errors.PromptEmpty, USAGE),
     (runner_errors.PromptTooLong, USAGE),
     (store_errors.NotFound, NOT_FOUND),
     (store_errors.Damaged, DAMAGED),

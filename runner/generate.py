@@ -73,7 +73,10 @@ class Generator:
         from .sampler import Sampler
 
         self._clock.start()
-        with LlamaContext(self._model, self._n_ctx) as context, Sampler(self._sampling, self._seed) as sampler:
+        with (
+            LlamaContext(self._model, self._n_ctx) as context,
+            Sampler(self._sampling, self._seed) as sampler,
+        ):
             self._clock.ready()
             stream = TextStream(self._sampling.stop)
             reason: FinishReason = "length"

@@ -15,8 +15,7 @@ from .errors import ExtraMissing, LoadFailed, RunnerError
 from .llama_log import ErrorLines
 
 try:
-    import llama_cpp
-    from llama_cpp import llama_cpp as ll
+    import llama_cpp.llama_cpp
 except ImportError as error:
     raise ExtraMissing("llama-cpp-python") from error
 except (OSError, RuntimeError) as error:  # its shared library is there, but the system cannot load it
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from .context import LlamaContext
 
 VERSION: str = llama_cpp.__version__
+ll: Any = llama_cpp.llama_cpp  # the C functions as ctypes declares them
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.fdopen.restype = ctypes.c_void_p
@@ -171,7 +171,7 @@ def _load(source: Path | int) -> Any:
 
 
 def _open_file(source: Path | int) -> int:
-    fd = os.dup(source) if isinstance(source, int) else os.open(source, os.O_RDONLY | os.O_CLOEXEC)
+    fd = os.dup(source) if isinstance(source, int) else os.open(source, os.O_RDONLY | os.O_NONBLOCK)
     try:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             raise LoadFailed(f"{source}: not a regular file")

@@ -19,7 +19,7 @@ class ErrorLines:
         self._level = self._level if continued else level
         if self._level != ERROR or not text:
             return
-        line = text.decode("utf-8", errors="replace").strip()
+        line = text.decode("utf-8", errors="replace").replace("\n", " ")
         if continued and self._lines:
             self._lines[-1] += line
         else:
@@ -31,6 +31,6 @@ class ErrorLines:
 
     def summary(self) -> str:
         """The lines as one, without the names of functions and the closing line that only says that it failed."""
-        said = [line.partition(": ")[2] or line for line in self._lines]
+        said = [line.partition(": ")[2].strip() or line.strip() for line in self._lines]
         telling = [line for line in said if line != "failed to load model"]
         return "; ".join(telling or said) or "it gave no reason"

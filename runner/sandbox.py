@@ -5,28 +5,69 @@ value is small, the sum of all values built is bounded, and only filters whose c
 """
 
 import json
-import operator
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from functools import wraps
 from typing import Any
 
-from jinja2 import Undefined, nodes
+from jinja2 import nodes
 from jinja2.compiler import CodeGenerator, Frame
-from jinja2.ext import loopcontrols
+from jinja2.ext import Extension, loopcontrols
+from jinja2.parser import Parser
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from .errors import TemplateFailed
-from .growth import MAX_VALUE, Budget, check_call, check_operator
+from .growth import MAX_VALUE, Budget, check_call, check_format, check_operator
 
 # What chat templates use; each takes time and memory about linear in its arguments, or has a bound in growth.py.
-FILTERS = """abs attr batch capitalize count d default dictsort e escape first float forceescape groupby indent int
-items join last length list lower map max min reject rejectattr replace reverse round safe select selectattr slice
-sort string title trim unique upper""".split()
+FILTERS = [
+    "abs",
+    "batch",
+    "capitalize",
+    "count",
+    "d",
+    "default",
+    "dictsort",
+    "e",
+    "escape",
+    "first",
+    "float",
+    "groupby",
+    "indent",
+    "int",
+    "items",
+    "last",
+    "length",
+    "list",
+    "lower",
+    "map",
+    "max",
+    "min",
+    "reject",
+    "rejectattr",
+    "replace",
+    "reverse",
+    "round",
+    "safe",
+    "select",
+    "selectattr",
+    "slice",
+    "sort",
+    "string",
+    "title",
+    "trim",
+    "unique",
+    "upper",
+]
+
+# Methods that templates do without and that make much of little.
+REFUSED = frozenset(["translate", "format_map", "encode", "decode", "to_bytes", "from_bytes"])
+
+MAX_INDENT = 16
 
 
-class BoundedCode(CodeGenerator):
+class BoundedCode(CodeGenerator):  # type: ignore[misc]
     """Sends what Jinja compiles to plain Python (`~` and literals) through the sandbox as well."""
 
     def visit_Concat(self, node: nodes.Concat, frame: Frame) -> None:
@@ -58,36 +99,40 @@ class BoundedCode(CodeGenerator):
         self.write(")")
 
 
-class Sandbox(ImmutableSandboxedEnvironment):
+class Sandbox(ImmutableSandboxedEnvironment):  # type: ignore[misc]
     """An environment for one rendering; what it builds counts against one budget."""
 
+    filters: dict[str, Any]
+    globals: dict[str, Any]
     code_generator_class = BoundedCode
     intercepted_binops = frozenset(["+", "*", "**", "%"])
 
     def __init__(self) -> None:
         # Not optimized: constants are folded at run time, where they are counted.
-        super().__init__(trim_blocks=True, lstrip_blocks=True, optimized=False, extensions=[loopcontrols])
+        super().__init__(
+            trim_blocks=True, lstrip_blocks=True, optimized=False, extensions=[loopcontrols, GenerationTag]
+        )
         self._budget = Budget()
-        filters = {name: self._bounded(self.filters[name]) for name in FILTERS}
-        self.filters = {**filters, "tojson": self._bounded(_tojson)}
+        self.filters = {name: self._bounded(name, self.filters[name]) for name in FILTERS}
+        self.filters |= {"tojson": _tojson, "join": self._join}
         self.globals = {name: self.globals[name] for name in ("range", "dict", "namespace")}
         self.globals |= {"strftime_now": _strftime_now, "raise_exception": _raise_exception}
         self.concat = self.joined
 
     def render(self, source: str, **values: Any) -> str:
         """What the template prints."""
-        return self.from_string(source).render(**values)
+        return str(self.from_string(source).render(**values))
 
     def kept(self, value: Any) -> Any:
         """`value`, counted."""
         return self._budget.keep(value)
 
-    def joined(self, parts: Iterable[Any]) -> str:
+    def joined(self, parts: Iterable[Any], between: str = "") -> str:
         """The parts as one text."""
-        texts = [self.kept(str(part)) for part in parts]
-        if sum(map(len, texts)) > MAX_VALUE:
+        texts = [str(self.kept(str(part))) for part in parts]
+        if sum(map(len, texts)) + len(between) * len(texts) > MAX_VALUE:
             raise TemplateFailed(f"the chat template builds more than {MAX_VALUE} characters")
-        return str(self.kept("".join(texts)))
+        return str(self.kept(between.join(texts)))
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         """`left operator right`, if the result has a bound."""
@@ -97,20 +142,68 @@ class Sandbox(ImmutableSandboxedEnvironment):
     def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:
         """A call in the template, if the result has a bound; the names keep clear of the template's keywords."""
         owner = getattr(__obj, "__self__", None)
-        check_call(getattr(__obj, "__name__", ""), owner, (*args, *kwargs.values()))
+        check_call(getattr(__obj, "__name__", ""), owner, [*args, *kwargs.values()])
         return __self.kept(super().call(__context, __obj, *args, **kwargs))
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
-        """`translate` can turn every character into a long text, and templates do without it."""
-        return attr != "translate" and super().is_safe_attribute(obj, attr, value)
+        """Whether the template may read it."""
+        return attr not in REFUSED and bool(super().is_safe_attribute(obj, attr, value))
 
-    def _bounded(self, function: Callable[..., Any]) -> Callable[..., Any]:
+    def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
+        """`str.format` in Jinja's sandbox, if the result has a bound."""
+        function = super().wrap_str_format(value)
+        if function is None or value.__name__ in REFUSED:
+            return None
+
+        def bounded(*args: Any, **kwargs: Any) -> str:
+            check_format(value.__self__, [*args, *kwargs.values()])
+            return str(function(*args, **kwargs))
+
+        return bounded
+
+    def _bounded(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         # wraps copies the attribute by which Jinja knows that a filter wants the environment or context first.
         @wraps(function)
         def bounded(*args: Any, **kwargs: Any) -> Any:
-            takes_environment = hasattr(function, "jinja_pass_arg")
-            subject, *rest = args[1:] if takes_environment else args
-            check_call(function.__name__.removeprefix("do_").removeprefix("sync_do_"), subject, (*rest, *kwargs.values()))
+            subject, *rest = args[1:] if hasattr(function, "jinja_pass_arg") else args
+            check_call(name, subject, [*rest, *kwargs.values()])
             return self.kept(function(*args, **kwargs))
 
         return bounded
+
+    def _join(self, value: Iterable[Any], d: str = "", attribute: str | None = None) -> str:
+        parts = value if attribute is None else (self.getattr(part, attribute) for part in value)
+        return self.joined(parts, str(d))
+
+
+class GenerationTag(Extension):  # type: ignore[misc]
+    """`{% generation %}` marks what to train on; it means nothing here."""
+
+    tags = frozenset(["generation"])
+
+    def parse(self, parser: Parser) -> list[nodes.Node]:
+        """The statements inside."""
+        parser.stream.skip(1)
+        return list(parser.parse_statements(("name:endgeneration",), drop_needle=True))
+
+
+def _tojson(value: Any, ensure_ascii: bool = False, indent: int | None = None, **style: Any) -> str:
+    """JSON as transformers writes it; Jinja's own filter escapes it for HTML."""
+    if isinstance(indent, int) and indent > MAX_INDENT:
+        raise TemplateFailed(f"the chat template indents JSON by {indent}")
+    parts: list[str] = []
+    size = 0
+    for part in json.JSONEncoder(ensure_ascii=ensure_ascii, indent=indent, **style).iterencode(value):
+        size += len(part)
+        if size > MAX_VALUE:
+            raise TemplateFailed(f"the chat template builds more than {MAX_VALUE} characters")
+        parts.append(part)
+    return "".join(parts)
+
+
+def _strftime_now(form: str) -> str:
+    return datetime.now().strftime(form)
+
+
+def _raise_exception(message: str) -> None:
+    raise TemplateFailed(f"the chat template refuses: {' '.join(str(message).split())}"[:300])

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import CodeType, FrameType
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from .errors import ExtraMissing, TemplateFailed
@@ -29,6 +29,7 @@ class Template:
         self.source = source
         self._max_seconds = max_seconds
         self._values: dict[str, Any] = {"bos_token": bos, "eos_token": eos, "add_generation_prompt": True}
+        self._values |= {"tools": None, "documents": None}  # as transformers does: templates test them
 
     def render(self, messages: list[dict[str, str]]) -> str:
         """The conversation as the model reads it, up to where the assistant answers. Raises TemplateFailed."""
@@ -72,7 +73,7 @@ def _deadline(seconds: float) -> Iterator[None]:
     def check(frame: FrameType, event: str, _: Any) -> Any:
         if time.monotonic() > end:
             raise _OutOfTime
-        return check if _is_template(frame.f_code) else None
+        return check if frame.f_code.co_filename == FILENAME else None
 
     previous = sys.gettrace()
     sys.settrace(check)
@@ -80,7 +81,3 @@ def _deadline(seconds: float) -> Iterator[None]:
         yield
     finally:
         sys.settrace(previous)
-
-
-def _is_template(code: CodeType) -> bool:
-    return code.co_filename == FILENAME
