@@ -89,8 +89,9 @@ class Catalog:
                 # Written first: it takes SQLite's write lock before anything is read.
                 connection.execute(insert(_entries).prefix_with("OR IGNORE").values(ulid=entry.ulid))
                 try:
-                    _APPLY.get(entry.op, _ignore)(connection, entry)
-                except (KeyError, TypeError, AttributeError, StoreError) as error:
+                    with connection.begin_nested():
+                        _APPLY.get(entry.op, _ignore)(connection, entry)
+                except (KeyError, TypeError, AttributeError, ValueError, OverflowError, StoreError) as error:
                     problems.append(f"journal entry {entry.ulid} was skipped: {error!r}")
         return problems
 
@@ -140,8 +141,10 @@ class Catalog:
                 connection.exec_driver_sql(f"PRAGMA user_version = {SCHEMA}")
 
     def _version(self) -> int:
+        """The schema of the file; raises DatabaseError, or gives 0, when it is not a sound one."""
         with self._engine.connect() as connection:
-            return int(connection.exec_driver_sql("PRAGMA user_version").scalar_one())
+            sound = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one() == "ok"
+            return int(connection.exec_driver_sql("PRAGMA user_version").scalar_one()) if sound else 0
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
@@ -189,6 +192,8 @@ def _apply_tag(connection: Connection, entry: Entry) -> None:
 def _apply_label(connection: Connection, entry: Entry) -> None:
     model = Digest.parse(entry.document["model"])
     for key, value in entry.document["labels"].items():
+        if not isinstance(value, str):
+            raise TypeError(f"label {key!r} is {value!r}")
         at = (_labels.c.digest == model.hex) & (_labels.c.key == key)
         if (connection.scalar(select(func.max(_labels.c.ulid)).where(at)) or "") < entry.ulid:
             connection.execute(delete(_labels).where(at))

@@ -28,6 +28,7 @@ class PartFile:
         self.path = _aside(folder)
         self._size = size
         self._fd = -1
+        self._written = 0
 
     def __enter__(self) -> "PartFile":
         with disk_errors(self.path.parent):
@@ -50,11 +51,15 @@ class PartFile:
         view = memoryview(chunk)
         with disk_errors(self.path.parent):
             while view:
-                view = view[os.write(self._fd, view) :]
+                count = os.write(self._fd, view)
+                self._written += count
+                view = view[count:]
 
     def commit(self, target: Path, *, mode: int | None = None, replace: bool = True) -> None:
         """Make the file visible as `target`, durably; with `replace` off, raises FileKept when one stands there."""
         with disk_errors(target):
+            # The space that was reserved may be more than was written.
+            os.ftruncate(self._fd, self._written)
             os.fsync(self._fd)
             if mode is not None:
                 os.fchmod(self._fd, mode)
@@ -67,9 +72,10 @@ class PartFile:
 
     def clone(self, source: Path) -> None:
         """Make this file's bytes those of `source`, sharing them where the file system can."""
-        with disk_errors(self.path.parent), source.open("rb") as file:
+        with disk_errors(source), source.open("rb") as file:
             try:
                 fcntl.ioctl(self._fd, _FICLONE, file.fileno())
+                self._written = os.fstat(self._fd).st_size
             except OSError:
                 while chunk := file.read(CHUNK):
                     self.write(chunk)

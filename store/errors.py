@@ -17,7 +17,7 @@ StoreError
 ├── Unsafe                 a file the gate refuses: empty, not GGUF, not whole
 ├── SourceChanged          a file changed while it was being put
 ├── FileKept               a file stands where one was to be written
-├── NotWritable            a folder or file cannot be written or read
+├── DiskError              the operating system refused a file or folder
 ├── RoleConflict           a stored model has another role
 └── FormatTooNew           written by a later llstore
 """

@@ -164,10 +164,12 @@ class _Reader:
 
     def metadata(self, n_keys: int) -> dict[str, Scalar]:
         found: dict[str, Scalar] = {}
+        keys: set[str] = set()
         for _ in range(n_keys):
             key = self.text(most=MAX_NAME)
-            if key in found:
+            if key in keys:
                 raise Unsafe(f"has a GGUF header with the key {key!r} twice")
+            keys.add(key)
             value = self.value(self.number("<I"))
             if value is not None:
                 found[key] = value

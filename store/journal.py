@@ -21,6 +21,7 @@ MOST_AHEAD = 10 * 60  # seconds an entry's name may be ahead of its object's age
 SWEEP_SECONDS = 10 * 60  # how long a sweep may delete
 OVERLAP = 15 * 60  # seconds by which a reader looks back, for entries that arrive late
 _READERS = 16
+_LATEST = 2.0**48 / 1000  # seconds: the last moment a ULID can name
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,14 +99,13 @@ class Journal:
         """When the last open sweep that may delete `digest` ends, in the store's seconds; 0 when none is open."""
         now = self._backend.clock()
         recent = self.read(seen=(), since=now - SWEEP_SECONDS - OVERLAP)
-        sweeps = [entry.document for entry in recent if isinstance(entry, Entry) and entry.op == "sweep"]
-        ends = [float(sweep["until"]) for sweep in sweeps if str(digest) in sweep["digests"]]
+        ends = [_sweep_end(entry.document, digest) for entry in recent if isinstance(entry, Entry)]
         return max((end for end in ends if end > now), default=0.0)
 
     def _load(self, stat: Stat) -> Entry | Skipped:
         try:
             document = json.loads(b"".join(self._backend.read(stat.key)))
-        except (ValueError, KeyNotFound):
+        except (ValueError, RecursionError, KeyNotFound):
             return Skipped(stat.key, "is not JSON")
         if not isinstance(document, dict):
             return Skipped(stat.key, "is not a JSON object")
@@ -113,7 +113,16 @@ class Journal:
 
 
 def _ulid_of(key: str) -> str:
-    return key.removeprefix(JOURNAL).removesuffix(".json")
+    name, dot, ending = key.removeprefix(JOURNAL).partition(".")
+    return name if dot and ending == "json" else ""
+
+
+def _sweep_end(document: dict[str, Any], digest: Digest) -> float:
+    # What is not a sweep of this digest, or cannot be understood, ends at 0: nobody deletes by it either.
+    digests, until = document.get("digests"), document.get("until")
+    if document.get("op") != "sweep" or not isinstance(digests, list) or str(digest) not in digests:
+        return 0.0
+    return float(until) if isinstance(until, int | float) and 0 < until < _LATEST else 0.0
 
 
 def _refusal(name: str, stat: Stat) -> str:

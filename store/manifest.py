@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 
 from .digest import Digest
 from .errors import Damaged, FormatTooNew, StoreError
@@ -31,6 +31,7 @@ class Role(StrEnum):
         return self in (Role.WEIGHTS, Role.SHARD, Role.PROJECTOR, Role.ADAPTER, Role.DRAFT)
 
 
+_Kind = TypeVar("_Kind", str, int)
 _KIND_ROLES = {"adapter": Role.ADAPTER, "mmproj": Role.PROJECTOR}
 
 
@@ -135,7 +136,7 @@ class Manifest:
         """The manifest in `data`; raises Damaged or FormatTooNew."""
         try:
             return cls.from_document(json.loads(data))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise Damaged("a manifest is not JSON") from error
 
     @classmethod
@@ -161,7 +162,7 @@ def canonical(document: dict[str, Any]) -> bytes:
 
 def _refuse_newer(document: dict[str, Any]) -> None:
     # "parts" is reserved for files stored in pieces: a reader of format 1 must not guess at it.
-    if document["format"] > FORMAT or any("parts" in file for file in document["files"]):
+    if _whole(document["format"]) > FORMAT or any("parts" in file for file in document["files"]):
         raise FormatTooNew(
             "the model's manifest was written by a later llstore", hint="upgrade: pip install -U llstore"
         )
@@ -169,16 +170,29 @@ def _refuse_newer(document: dict[str, Any]) -> None:
 
 def _file(entry: dict[str, Any]) -> FileEntry:
     return FileEntry(
-        Role(entry["role"]), Digest.parse(entry["digest"]), int(entry["size"]), Digest.parse(entry["blocks"])
+        Role(entry["role"]), Digest.parse(entry["digest"]), _whole(entry["size"]), Digest.parse(entry["blocks"])
     )
 
 
 def _facts(gguf: dict[str, Any]) -> ModelFacts:
     template = gguf.get("template")
     return ModelFacts(
-        architecture=gguf.get("architecture"),
-        parameters=gguf.get("parameters"),
-        quantization=gguf.get("quantization"),
-        context_length=gguf.get("context_length"),
-        template=Digest.parse(template) if template else None,
+        architecture=_fact(gguf, "architecture", str),
+        parameters=_fact(gguf, "parameters", int),
+        quantization=_fact(gguf, "quantization", str),
+        context_length=_fact(gguf, "context_length", int),
+        template=Digest.parse(template) if template is not None else None,
     )
+
+
+def _fact(gguf: dict[str, Any], name: str, kind: type[_Kind]) -> _Kind | None:
+    value = gguf.get(name)
+    if value is not None and type(value) is not kind:
+        raise TypeError(f"{name} is {value!r}")
+    return value
+
+
+def _whole(value: Any) -> int:
+    if type(value) is not int or not 0 <= value < 1 << 63:
+        raise TypeError(f"{value!r} is not a size")
+    return value

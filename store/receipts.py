@@ -54,8 +54,8 @@ class Receipts:
 
     def record(self, path: Path, digest: Digest) -> None:
         """Note that the file at `path` was verified to be `digest`, or used again."""
-        row = (str(path), digest.hex, *stamp(path.stat()), time.time())
         with suppress(sqlite3.Error, OSError):
+            row = (str(path), digest.hex, *stamp(path.stat()), time.time())
             connection = self._open()
             connection.execute("INSERT OR REPLACE INTO receipts VALUES (?, ?, ?, ?, ?, ?, ?)", row)
             connection.commit()
@@ -72,7 +72,7 @@ class Receipts:
             return self._prepare()
         except sqlite3.OperationalError:
             # Locked, or on a read-only disk: what it says can still be read.
-            return sqlite3.connect(f"file:{self._path}?mode=ro", uri=True, timeout=_LOCK_SECONDS)
+            return sqlite3.connect(f"{self._path.absolute().as_uri()}?mode=ro", uri=True, timeout=_LOCK_SECONDS)
         except sqlite3.DatabaseError:
             self._path.unlink()
             return self._prepare()
@@ -82,6 +82,8 @@ class Receipts:
         try:
             # Losing the newest rows to a power cut costs a hash; an fsync would cost every hit.
             connection.execute("PRAGMA synchronous = OFF")
+            if connection.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
+                raise sqlite3.DatabaseError("damaged")
             if connection.execute("PRAGMA user_version").fetchone()[0] != SCHEMA:
                 connection.execute("DROP TABLE IF EXISTS receipts")
                 connection.execute(_TABLE)

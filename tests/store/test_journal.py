@@ -1,0 +1,248 @@
+"""The journal: entries in the order they were made, whatever the clocks say and whoever else wrote there."""
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+
+from llstore.store import Digest, Manifest, Name, Role, ulid
+from llstore.store.backends import MemoryBackend
+from llstore.store.journal import (
+    MOST_AHEAD,
+    Entry,
+    Journal,
+    Skipped,
+    intent_entry,
+    label_entry,
+    put_entry,
+    tag_entry,
+)
+from llstore.store.layout import journal_key
+from llstore.store.manifest import FileEntry, ModelFacts
+
+NOW = 1_760_000_000.0
+ONE, TWO = Digest("1" * 64), Digest("2" * 64)
+
+
+class Bucket(MemoryBackend):
+    """A bucket whose clock stands where the test puts it."""
+
+    now = NOW
+
+    def clock(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def bucket() -> Bucket:
+    return Bucket()
+
+
+def write(bucket: Bucket, key: str, data: bytes) -> None:
+    bucket.write(key, [data], size=len(data))
+
+
+def write_entry(bucket: Bucket, *, ahead: float, document: dict[str, Any] | None = None) -> str:
+    """An entry whose name is `ahead` seconds ahead of its object's age."""
+    name = ulid.mint(bucket.now + ahead)
+    write(bucket, journal_key(name), json.dumps(document or {"op": "intent"}).encode())
+    return name
+
+
+def ulids(found: Iterable[Entry | Skipped]) -> list[str]:
+    return [item.ulid for item in found if isinstance(item, Entry)]
+
+
+def skipped(bucket: Bucket) -> list[tuple[str, str]]:
+    return [(item.key, item.reason) for item in Journal(bucket).read(seen=()) if isinstance(item, Skipped)]
+
+
+def test_what_was_appended_is_read(bucket: Bucket) -> None:
+    entry = Journal(bucket).append(tag_entry(Name("team/model"), ONE))
+    assert entry.op == "tag"
+    assert list(Journal(bucket).read(seen=())) == [entry]
+
+
+def test_an_entry_is_canonical_json_under_its_ulid(bucket: Bucket) -> None:
+    entry = Journal(bucket).append({"op": "label", "labels": {"b": "é", "a": "1"}})
+    stored = b"".join(bucket.read(f"journal/{entry.ulid}.json"))
+    assert stored == '{"labels":{"a":"1","b":"é"},"op":"label"}'.encode()
+
+
+def test_entries_follow_one_another_within_a_millisecond(bucket: Bucket) -> None:
+    journal = Journal(bucket)
+    made = [journal.append({"op": "intent", "number": number}).ulid for number in range(200)]
+    assert made == sorted(set(made))
+    assert ulids(Journal(bucket).read(seen=())) == made
+
+
+def test_entries_follow_one_another_when_the_clock_goes_back(bucket: Bucket) -> None:
+    journal = Journal(bucket)
+    first = journal.append({"op": "intent"}).ulid
+    bucket.now -= 300
+    assert journal.append({"op": "intent"}).ulid > first
+
+
+def test_an_entry_follows_those_of_other_writers_that_were_seen(bucket: Bucket) -> None:
+    theirs = write_entry(bucket, ahead=MOST_AHEAD - 60)
+    journal = Journal(bucket)
+    list(journal.read(seen={theirs}))
+    assert journal.append({"op": "intent"}).ulid > theirs
+
+
+def test_an_entry_is_named_by_the_store_s_clock(bucket: Bucket) -> None:
+    assert ulid.seconds(Journal(bucket).append({"op": "intent"}).ulid) == NOW
+
+
+def test_seen_entries_are_not_read_again(bucket: Bucket) -> None:
+    journal = Journal(bucket)
+    first, second = (journal.append({"op": "intent", "number": number}) for number in range(2))
+    assert ulids(journal.read(seen={first.ulid})) == [second.ulid]
+    assert ulids(journal.read(seen={first.ulid, second.ulid})) == []
+
+
+def test_reading_from_a_moment_leaves_out_what_is_older(bucket: Bucket) -> None:
+    names = []
+    for _ in range(3):
+        names.append(write_entry(bucket, ahead=0))
+        bucket.now += 60
+    assert ulids(Journal(bucket).read(seen=(), since=NOW + 60)) == names[1:]
+    assert ulids(Journal(bucket).read(seen=(), since=NOW + 180)) == []
+
+
+def test_an_entry_11_minutes_ahead_of_its_object_is_skipped_and_reported(bucket: Bucket) -> None:
+    future, present = write_entry(bucket, ahead=11 * 60), write_entry(bucket, ahead=0)
+    assert ulids(Journal(bucket).read(seen=())) == [present]
+    assert skipped(bucket) == [(journal_key(future), "has a name from the future")]
+
+
+def test_an_entry_9_minutes_ahead_of_its_object_is_an_entry(bucket: Bucket) -> None:
+    ahead = write_entry(bucket, ahead=9 * 60)
+    assert ulids(Journal(bucket).read(seen=())) == [ahead]
+
+
+def test_an_entry_from_the_future_stays_skipped_when_that_time_has_come(bucket: Bucket) -> None:
+    future = write_entry(bucket, ahead=11 * 60)
+    bucket.now += 3600
+    assert skipped(bucket) == [(journal_key(future), "has a name from the future")]
+
+
+def test_an_entry_from_the_future_does_not_drag_the_next_ones_along(bucket: Bucket) -> None:
+    write_entry(bucket, ahead=10 * 365 * 86400)
+    journal = Journal(bucket)
+    list(journal.read(seen=()))
+    assert ulid.seconds(journal.append({"op": "intent"}).ulid) == NOW
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "is not JSON"),
+        (b"{", "is not JSON"),
+        (b"\xff\xfe\xfd", "is not JSON"),
+        (b"[" * 100_000, "is not JSON"),
+        (b"[]", "is not a JSON object"),
+        (b"null", "is not a JSON object"),
+        (b'"put"', "is not a JSON object"),
+    ],
+    ids=lambda value: repr(value[:12]),
+)
+def test_an_object_that_is_no_json_object_is_skipped_and_reported(bucket: Bucket, data: bytes, reason: str) -> None:
+    entry = Journal(bucket).append({"op": "intent"})
+    name = ulid.mint(NOW)
+    write(bucket, journal_key(name), data)
+    assert ulids(Journal(bucket).read(seen=())) == [entry.ulid]
+    assert skipped(bucket) == [(journal_key(name), reason)]
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "journal/README.json",
+        "journal/.json",
+        "journal/01arz3ndektsv4rrffq69g5fav.json",
+        "journal/81ARZ3NDEKTSV4RRFFQ69G5FAV.json",
+        "journal/folder/01ARZ3NDEKTSV4RRFFQ69G5FAV.json",
+        "journal/01ARZ3NDEKTSV4RRFFQ69G5FAV.json.json",
+        "journal/01ARZ3NDEKTSV4RRFFQ69G5FAV",
+    ],
+)
+def test_an_object_that_is_not_named_by_a_ulid_is_skipped_and_reported(bucket: Bucket, key: str) -> None:
+    entry = Journal(bucket).append({"op": "intent"})
+    write(bucket, key, b'{"op": "intent"}')
+    assert ulids(Journal(bucket).read(seen=())) == [entry.ulid]
+    assert skipped(bucket) == [(key, "is not named by a ULID")]
+
+
+def test_objects_outside_the_journal_are_not_entries(bucket: Bucket) -> None:
+    write(bucket, f"blobs/{ulid.mint(NOW)}.json", b'{"op": "intent"}')
+    write(bucket, f"journals/{ulid.mint(NOW)}.json", b'{"op": "intent"}')
+    assert list(Journal(bucket).read(seen=())) == []
+
+
+def test_an_operation_that_is_not_known_is_still_an_entry(bucket: Bucket) -> None:
+    write_entry(bucket, ahead=0, document={"op": "later", "what": [1]})
+    write_entry(bucket, ahead=0, document={"no": "op"})
+    assert {entry.op for entry in Journal(bucket).read(seen=()) if isinstance(entry, Entry)} == {"later", "None"}
+
+
+def sweep(*digests: Digest, until: float) -> dict[str, Any]:
+    return {"op": "sweep", "digests": [str(digest) for digest in digests], "until": until}
+
+
+def test_no_sweep_is_open_in_a_journal_without_one(bucket: Bucket) -> None:
+    Journal(bucket).append(intent_entry([ONE]))
+    assert Journal(bucket).swept_until(ONE) == 0
+
+
+def test_an_open_sweep_is_seen_by_those_whose_blob_it_may_delete(bucket: Bucket) -> None:
+    Journal(bucket).append(sweep(ONE, until=NOW + 600))
+    bucket.now += 300
+    assert Journal(bucket).swept_until(ONE) == NOW + 600
+    assert Journal(bucket).swept_until(TWO) == 0
+
+
+def test_a_closed_sweep_is_ignored(bucket: Bucket) -> None:
+    Journal(bucket).append(sweep(ONE, until=NOW + 600))
+    bucket.now += 601
+    assert Journal(bucket).swept_until(ONE) == 0
+
+
+def test_the_last_of_several_open_sweeps_counts(bucket: Bucket) -> None:
+    journal = Journal(bucket)
+    for until in (NOW + 100, NOW + 500, NOW + 300, NOW - 100):
+        journal.append(sweep(ONE, TWO, until=until))
+    assert journal.swept_until(TWO) == NOW + 500
+
+
+def test_a_sweep_from_a_clock_some_minutes_wrong_is_seen(bucket: Bucket) -> None:
+    for ahead in (-14 * 60, 9 * 60):
+        until = NOW + 600 + ahead / 100
+        write_entry(bucket, ahead=ahead, document=sweep(ONE, until=until))
+        assert Journal(bucket).swept_until(ONE) == until
+
+
+@pytest.mark.parametrize(
+    "malformed",
+    [
+        {},
+        {"digests": [str(ONE)]},
+        {"until": NOW + 600},
+        {"digests": None, "until": NOW + 600},
+        {"digests": [str(ONE)], "until": "soon"},
+        {"digests": [str(ONE)], "until": None},
+    ],
+)
+def test_a_malformed_sweep_stops_nobody_and_hides_no_other(bucket: Bucket, malformed: dict[str, Any]) -> None:
+    write_entry(bucket, ahead=0, document={"op": "sweep"} | malformed)
+    Journal(bucket).append(sweep(ONE, until=NOW + 300))
+    assert Journal(bucket).swept_until(ONE) == NOW + 300
+
+
+def test_entries_say_what_was_done() -> None:
+    manifest = Manifest((FileEntry(Role.OTHER, ONE, 7, TWO),), ModelFacts())
+    assert put_entry(manifest) == {"op": "put", "model": str(ONE), "manifest": manifest.document()}
+    assert tag_entry(Name("team/model", "q4"), ONE) == {"op": "tag", "name": "team/model:q4", "model": str(ONE)}
+    assert label_entry(ONE, {"a": "b"}) == {"op": "label", "model": str(ONE), "labels": {"a": "b"}}
+    assert intent_entry(iter([ONE, TWO])) == {"op": "intent", "digests": [str(ONE), str(TWO)]}

@@ -1,0 +1,238 @@
+"""Receipts: a cached file is trusted only while nothing about it has changed, and losing them harms nobody."""
+
+import os
+import random
+import shutil
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from llstore.store import Digest
+from llstore.store.receipts import Receipts
+
+CLOCK_TICK = 0.02  # the kernel's clock for ctime stands still for some milliseconds
+DATA = b"the bytes of a model"
+DIGEST = Digest.of(DATA)
+
+
+@pytest.fixture
+def blob(tmp_path: Path) -> Path:
+    path = tmp_path / "blob"
+    path.write_bytes(DATA)
+    time.sleep(CLOCK_TICK)
+    return path
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    return tmp_path / "cache" / "cache.db"
+
+
+@pytest.fixture
+def receipts(database: Path) -> Iterator[Receipts]:
+    with closing(Receipts(database)) as found:
+        yield found
+
+
+def test_a_verified_file_has_a_receipt(receipts: Receipts, blob: Path) -> None:
+    assert not receipts.holds(blob, DIGEST)
+    receipts.record(blob, DIGEST)
+    assert receipts.holds(blob, DIGEST)
+
+
+def test_a_receipt_outlives_the_process(receipts: Receipts, database: Path, blob: Path) -> None:
+    receipts.record(blob, DIGEST)
+    receipts.close()
+    with closing(Receipts(database)) as later:
+        assert later.holds(blob, DIGEST)
+
+
+def test_a_receipt_is_seen_by_others_at_once(receipts: Receipts, database: Path, blob: Path) -> None:
+    receipts.record(blob, DIGEST)
+    with closing(Receipts(database)) as other:
+        assert other.holds(blob, DIGEST)
+
+
+def test_a_receipt_is_for_one_digest_and_one_path(receipts: Receipts, blob: Path) -> None:
+    receipts.record(blob, DIGEST)
+    assert not receipts.holds(blob, Digest.of(b"other"))
+    twin = blob.with_name("twin")
+    twin.hardlink_to(blob)
+    assert not receipts.holds(twin, DIGEST)
+
+
+def test_a_receipt_is_used_as_often_as_one_likes(receipts: Receipts, blob: Path) -> None:
+    for _ in range(3):
+        receipts.record(blob, DIGEST)
+        assert receipts.holds(blob, DIGEST)
+
+
+def longer(blob: Path) -> None:
+    with blob.open("ab") as file:
+        file.write(b"!")
+
+
+def longer_but_dated_back(blob: Path) -> None:
+    before = blob.stat()
+    longer(blob)
+    os.utime(blob, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def rewritten(blob: Path) -> None:
+    blob.write_bytes(DATA.swapcase())
+
+
+def rewritten_but_dated_back(blob: Path) -> None:
+    before = blob.stat()
+    rewritten(blob)
+    os.utime(blob, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def touched(blob: Path) -> None:
+    before = blob.stat()
+    os.utime(blob, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
+
+
+def made_writable(blob: Path) -> None:
+    blob.chmod(0o600)
+
+
+def replaced_by_a_copy(blob: Path) -> None:
+    copy = blob.with_name("copy")
+    shutil.copy2(blob, copy)
+    copy.replace(blob)
+
+
+def removed(blob: Path) -> None:
+    blob.unlink()
+
+
+def made_a_folder(blob: Path) -> None:
+    blob.unlink()
+    blob.mkdir()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        longer,
+        longer_but_dated_back,
+        rewritten,
+        rewritten_but_dated_back,
+        touched,
+        made_writable,
+        replaced_by_a_copy,
+        removed,
+        made_a_folder,
+    ],
+)
+def test_a_receipt_does_not_hold_for_a_file_that_changed(
+    receipts: Receipts, blob: Path, change: Callable[[Path], None]
+) -> None:
+    receipts.record(blob, DIGEST)
+    change(blob)
+    assert not receipts.holds(blob, DIGEST)
+
+
+STAT_FIELDS = {"inode": "st_ino", "size": "st_size", "mtime_ns": "st_mtime_ns", "ctime_ns": "st_ctime_ns"}
+
+
+@pytest.mark.parametrize("column", STAT_FIELDS)
+def test_a_receipt_rests_on_each_of_its_facts(receipts: Receipts, database: Path, blob: Path, column: str) -> None:
+    receipts.record(blob, DIGEST)
+    receipts.close()
+    with closing(sqlite3.connect(database)) as connection:
+        (fact,) = connection.execute(f"SELECT {column} FROM receipts").fetchone()
+        assert fact == getattr(blob.stat(), STAT_FIELDS[column])
+        connection.execute(f"UPDATE receipts SET {column} = {column} + 1")
+        connection.commit()
+    assert not receipts.holds(blob, DIGEST)
+
+
+def nothing(database: Path) -> None:
+    database.write_bytes(b"")
+
+
+def junk(database: Path) -> None:
+    database.write_bytes(random.Random(0).randbytes(20_000))
+
+
+def other_schema(database: Path) -> None:
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("DROP TABLE receipts")
+        connection.execute("CREATE TABLE receipts (path TEXT)")
+        connection.execute("PRAGMA user_version = 99")
+        connection.commit()
+
+
+def damaged_pages(database: Path) -> None:
+    # The first page, with the schema and its version, is whole; the rest is not.
+    data = database.read_bytes()
+    database.write_bytes(data[:4096] + random.Random(0).randbytes(len(data) - 4096))
+
+
+def cut_short(database: Path) -> None:
+    database.write_bytes(database.read_bytes()[:5000])
+
+
+@pytest.mark.parametrize("damage", [nothing, junk, other_schema, damaged_pages, cut_short])
+def test_a_damaged_database_is_an_empty_one_and_is_rebuilt(
+    database: Path, blob: Path, damage: Callable[[Path], None]
+) -> None:
+    with closing(Receipts(database)) as receipts:
+        receipts.record(blob, DIGEST)
+    damage(database)
+    with closing(Receipts(database)) as receipts:
+        assert not receipts.holds(blob, DIGEST)
+        receipts.record(blob, DIGEST)
+        assert receipts.holds(blob, DIGEST)
+    with closing(Receipts(database)) as receipts:
+        assert receipts.holds(blob, DIGEST)
+
+
+def a_folder(database: Path) -> None:
+    database.mkdir(parents=True)
+
+
+def below_a_file(database: Path) -> None:
+    database.parent.write_text("a file where the folder should be")
+
+
+def a_dangling_link(database: Path) -> None:
+    database.parent.mkdir()
+    database.symlink_to(database.parent / "absent" / "cache.db")
+
+
+@pytest.mark.parametrize("obstacle", [a_folder, below_a_file, a_dangling_link])
+def test_a_database_that_cannot_be_written_is_an_empty_one(
+    database: Path, blob: Path, obstacle: Callable[[Path], None]
+) -> None:
+    obstacle(database)
+    with closing(Receipts(database)) as receipts:
+        receipts.record(blob, DIGEST)
+        assert not receipts.holds(blob, DIGEST)
+
+
+def test_a_receipt_is_read_where_nothing_can_be_written(receipts: Receipts, database: Path, blob: Path) -> None:
+    receipts.record(blob, DIGEST)
+    receipts.close()
+    database.chmod(0o444)
+    database.parent.chmod(0o555)
+    try:
+        assert receipts.holds(blob, DIGEST)
+        receipts.record(blob, DIGEST)
+    finally:
+        database.parent.chmod(0o755)
+
+
+def test_a_database_that_is_removed_while_open_harms_nobody(receipts: Receipts, database: Path, blob: Path) -> None:
+    receipts.record(blob, DIGEST)
+    database.unlink()
+    receipts.record(blob, DIGEST)
+    receipts.close()
+    receipts.record(blob, DIGEST)
+    assert receipts.holds(blob, DIGEST)
