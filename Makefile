@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-# CMAKE_ARGS reaches llama.cpp's build: CMAKE_ARGS="-DGGML_CUDA=on" make demo
+# CMAKE_ARGS reaches llama.cpp's build (CMAKE_ARGS="-DGGML_CUDA=on" make demo); pip's cached build is then not used.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 SOURCES := pyproject.toml README.md $(shell find store runner cli -name '*.py')
 SMOLLM2 := b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
@@ -35,7 +35,7 @@ clean:
 $(VENV)/run.stamp: constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	@echo "installing llama-cpp-python; compiling it takes some minutes the first time"
-	$(PIP) llama-cpp-python jinja2 numpy
+	$(PIP) $(if $(CMAKE_ARGS),--no-cache-dir) llama-cpp-python jinja2 numpy
 	touch $@
 
 # Installed as a wheel, as users have it: a module missing from the wheel shows at once.

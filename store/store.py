@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from . import get as getting
 from . import put as putting
-from .backends import open_backend
+from .backends import open_backend, refuse_credentials
 from .bucket import Bucket
 from .cache import Cache
 from .digest import Digest
@@ -43,9 +43,14 @@ class Settings:
 
 
 class Store:
-    """A store, opened. Nothing is read or written before the first verb; use it as a context manager."""
+    """A store, opened. Nothing is read or written before the first verb; use it as a context manager.
+
+    Raises InvalidUrl for a URL that holds credentials.
+    """
 
     def __init__(self, settings: Settings) -> None:
+        if settings.url:
+            refuse_credentials(settings.url)
         self._settings = settings
         self._embedded = settings.url is None
         self.url = settings.url or settings.embedded.as_uri()

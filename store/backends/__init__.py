@@ -14,9 +14,8 @@ _KINDS = "file:///path, s3://bucket/prefix?endpoint=http://host:port or memory:/
 
 def open_backend(url: str) -> Backend:
     """The bucket at `url`; raises InvalidUrl. Nothing is asked of it yet."""
+    refuse_credentials(url)
     parts = _split(url)
-    if parts.username or parts.password:
-        raise InvalidUrl("a store URL holds no credentials", hint="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
     if parts.scheme == "memory":
         return MemoryBackend()
     if parts.scheme == "file":
@@ -24,6 +23,13 @@ def open_backend(url: str) -> Backend:
     if parts.scheme == "s3":
         return _open_s3(parts)
     raise InvalidUrl(f"not a store URL: {url!r}", hint=f"use {_KINDS}")
+
+
+def refuse_credentials(url: str) -> None:
+    """Raises InvalidUrl for a URL that holds credentials: URLs are printed and logged."""
+    endpoint = parse_qs(_split(url).query).get("endpoint", [""])[0]
+    if "@" in _split(url).netloc or "@" in _split(endpoint).netloc:
+        raise InvalidUrl("a store URL holds no credentials", hint="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
 
 
 def _split(url: str) -> SplitResult:

@@ -103,6 +103,14 @@ def test_a_store_url_that_is_none(llstore: Command, url: str) -> None:
     assert llstore("list", "--store", url).returncode == 2
 
 
+@pytest.mark.parametrize("word", ["list", "doctor"])
+def test_a_store_url_with_credentials_is_refused_and_not_repeated(llstore: Command, word: str) -> None:
+    for url in ("s3://key:secret@bucket", "s3://bucket?endpoint=http://key:secret@host"):
+        answer = llstore(word, "--store", url)
+        refused(answer, 2, "credentials")
+        assert "secret" not in answer.stderr
+
+
 def test_a_tampered_object(llstore: Command, tiny: Path, bucket: str, seaweed: SeaweedFS, home: Path) -> None:
     digest = llstore("put", tiny, "--store", bucket).stdout.strip().removeprefix("sha256:")
     data = bytearray(tiny.read_bytes())

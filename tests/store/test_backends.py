@@ -199,6 +199,7 @@ def test_a_server_that_is_not_there_is_unreachable(seaweed: SeaweedFS) -> None:
         "s3://",
         "s3://bucket?unknown=1",
         "s3://key:secret@bucket",
+        "s3://bucket?endpoint=http://key:secret@host:1",
         "s3://bucket?endpoint=not-a-url",
     ],
 )
