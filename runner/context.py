@@ -1,18 +1,18 @@
 """What a model has read so far: one sequence in a llama.cpp context."""
 
 import os
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
+from ..store.closing import Closing
 from .errors import DecodeFailed, LoadFailed, PromptEmpty, PromptTooLong
 from .llama import LlamaModel, errors_logged, ll
 
 BATCH = 512  # tokens in one llama_decode; more than n_batch aborts
 
 
-class LlamaContext:
+class LlamaContext(Closing):
     """The KV cache of one sequence over a model: tokens go in, the logits of the next one come out.
 
     `n_ctx` is how many tokens it holds; `threads` are used for prefill and decode alike. One thread at a time.
@@ -31,14 +31,6 @@ class LlamaContext:
         self._has_logits = False
         self._chunk = min(BATCH, ll.llama_n_batch(self._open))
         model.contexts.add(self)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Frees the KV cache."""

@@ -8,9 +8,9 @@ import os
 import stat
 import time
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any
 
+from ..store.closing import Closing
 from .errors import ExtraMissing, LoadFailed, RunnerError
 from .llama_log import ErrorLines
 
@@ -20,9 +20,6 @@ except ImportError as error:
     raise ExtraMissing("llama-cpp-python") from error
 except (OSError, RuntimeError) as error:  # its shared library is there, but the system cannot load it
     raise LoadFailed(f"llama.cpp's library cannot be loaded: {error}") from error
-
-if TYPE_CHECKING:
-    from .context import LlamaContext
 
 VERSION: str = llama_cpp.__version__
 ll: Any = llama_cpp.llama_cpp  # the C functions as ctypes declares them
@@ -39,7 +36,7 @@ ll.llama_log_set(_log_callback, None)
 ll.llama_backend_init()
 
 
-class LlamaModel:
+class LlamaModel(Closing):
     """A model's weights, mapped into memory, and its vocabulary. Closing it closes its contexts.
 
     `source` is a path, opened once, or a file descriptor of the caller's, read from its start and left open: either
@@ -48,7 +45,7 @@ class LlamaModel:
 
     def __init__(self, source: Path | int) -> None:
         started = time.perf_counter()
-        self.contexts: set[LlamaContext] = set()
+        self.contexts: set[Closing] = set()
         self._open = _load(source)
         self._vocab = ll.llama_model_get_vocab(self._open)
         self.vocabulary_size: int = ll.llama_vocab_n_tokens(self._vocab)
@@ -57,14 +54,6 @@ class LlamaModel:
         if problem:
             self.close()
             raise LoadFailed(f"{source}: {problem}")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Frees the model and every context over it."""

@@ -1,30 +1,22 @@
 """The choice of the next token."""
 
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
+from ..store.closing import Closing
 from .context import LlamaContext
 from .errors import DecodeFailed
 from .llama import ll
 from .sampling import Sampling
 
 
-class Sampler:
+class Sampler(Closing):
     """Chooses the next token: greedy by numpy (which is ten times as fast), else by llama.cpp's own chain."""
 
     def __init__(self, sampling: Sampling, seed: int) -> None:
         self._chain = None if sampling.greedy else _chain(sampling, seed)
         self._greedy = sampling.greedy
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Frees the chain and its members."""

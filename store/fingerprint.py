@@ -4,11 +4,11 @@ import hashlib
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from types import TracebackType
 
 from blake3 import blake3
 
 from .blocks import BLOCK_SIZE, BlockList
+from .closing import Closing
 from .digest import Digest
 
 
@@ -25,7 +25,7 @@ class Fingerprint:
         return self.blocks.size
 
 
-class Fingerprinter:
+class Fingerprinter(Closing):
     """Hashes a stream one chunk behind its reader, on threads of its own: reading and hashing overlap.
 
     Chunks given to `update` must not change afterwards. At most one chunk waits, so memory stays bounded.
@@ -40,12 +40,8 @@ class Fingerprinter:
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="hash")
         self._running: tuple[Future[None], ...] = ()
 
-    def __enter__(self) -> "Fingerprinter":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """Stop the threads."""
         self._threads.shutdown()
 
     def update(self, chunk: bytes) -> None:

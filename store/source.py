@@ -3,10 +3,10 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import BinaryIO
 
 from .blocks import BLOCK_SIZE
+from .closing import Closing
 from .disk import CHUNK, disk_errors
 from .errors import DiskError, FileNotThere, SourceChanged, Unsafe
 from .fingerprint import Fingerprint, fingerprint
@@ -14,7 +14,7 @@ from .gguf import GgufHeader, read_header
 from .progress import Progress
 
 
-class Source:
+class Source(Closing):
     """An open regular file. Everything is read through one descriptor: a swapped name changes nothing."""
 
     def __init__(self, path: Path) -> None:
@@ -22,12 +22,8 @@ class Source:
         self._file = _open(path)
         self.size = os.fstat(self._file.fileno()).st_size
 
-    def __enter__(self) -> "Source":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """Close the file."""
         self._file.close()
 
     def header(self) -> GgufHeader:

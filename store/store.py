@@ -4,7 +4,6 @@ import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 from . import get as getting
@@ -12,6 +11,7 @@ from . import put as putting
 from .backends import open_backend, refuse_credentials
 from .bucket import Bucket
 from .cache import Cache
+from .closing import Closing
 from .digest import Digest
 from .errors import AmbiguousRef, ModelNotFound, Unreachable
 from .get import GetResult
@@ -42,7 +42,7 @@ class Settings:
         return self.data / "store"
 
 
-class Store:
+class Store(Closing):
     """A store, opened. Nothing is read or written before the first verb; use it as a context manager.
 
     Raises InvalidUrl for a URL that holds credentials.
@@ -62,12 +62,8 @@ class Store:
         )
         self.warnings: list[str] = []
 
-    def __enter__(self) -> "Store":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """Close the cache, and the bucket and the catalog if they were used."""
         self.cache.close()
         if "bucket" in self.__dict__:
             self.bucket.backend.close()

@@ -2,8 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,18 +63,3 @@ class Backend(Protocol):
     def close(self) -> None:
         """Let go of connections."""
         ...
-
-
-class Closing:
-    """The context manager of a backend."""
-
-    def close(self) -> None:
-        """Nothing to let go of, unless a backend says otherwise."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from stat import S_ISREG
 
+from ..closing import Closing
 from ..disk import READ_ONLY, PartFile, disk_errors, read_chunks, sync_folder
 from ..errors import BucketNotFound, KeyNotFound
 from ..layout import PARTIAL
-from .base import Closing, Properties, Stat
+from .base import Properties, Stat
 
 
 class LocalBackend(Closing):

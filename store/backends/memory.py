@@ -3,8 +3,9 @@
 import time
 from collections.abc import Iterable, Iterator
 
+from ..closing import Closing
 from ..errors import KeyNotFound
-from .base import Closing, Properties, Stat
+from .base import Properties, Stat
 
 
 class MemoryBackend(Closing):

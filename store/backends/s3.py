@@ -12,7 +12,8 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 
-from .base import Closing, Properties, Stat
+from ..closing import Closing
+from .base import Properties, Stat
 from .s3_errors import translated
 
 if TYPE_CHECKING:
