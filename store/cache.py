@@ -12,7 +12,7 @@ from .fingerprint import Fingerprint, fingerprint
 from .layout import PARTIAL, QUARANTINE, blob_key, blocks_key, manifest_key
 from .manifest import Manifest
 from .progress import Progress
-from .receipts import Receipts
+from .receipts import Receipts, stamp
 
 
 class Cache:
@@ -47,16 +47,20 @@ class Cache:
         path = self.path(digest)
         if not path.is_file():
             return None
-        if not self._receipts.holds(path, digest):
-            found = fingerprint(_reported(path, progress))
-            if found.digest != digest:
-                self._set_aside(path, digest, found.digest)
-                return None
-        self.record(digest)
+        if self._receipts.holds(path, digest):
+            self._receipts.touch(path)
+            return path
+        # Stamped before it is read: a change while it is hashed makes the receipt void.
+        seen = stamp(path.stat())
+        found = fingerprint(_reported(path, progress))
+        if found.digest != digest:
+            self._set_aside(path, digest, found.digest)
+            return None
+        self._receipts.record(path, digest, seen=seen)
         return path
 
     def record(self, digest: Digest) -> None:
-        """Note that the blob was verified just now, or used again."""
+        """Note that the blob was verified just now."""
         self._receipts.record(self.path(digest), digest)
 
     def receive(self, size: int) -> PartFile:

@@ -52,13 +52,21 @@ class Receipts:
         except (sqlite3.Error, OSError):
             return False
 
-    def record(self, path: Path, digest: Digest) -> None:
-        """Note that the file at `path` was verified to be `digest`, or used again."""
+    def record(self, path: Path, digest: Digest, *, seen: Stamp | None = None) -> None:
+        """Note that the file at `path` was verified to be `digest` while its stamp was `seen`, by default just now."""
         with suppress(sqlite3.Error, OSError):
-            row = (str(path), digest.hex, *stamp(path.stat()), time.time())
-            connection = self._open()
-            connection.execute("INSERT OR REPLACE INTO receipts VALUES (?, ?, ?, ?, ?, ?, ?)", row)
-            connection.commit()
+            row = (str(path), digest.hex, *(seen or stamp(path.stat())), time.time())
+            self._change("INSERT OR REPLACE INTO receipts VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+
+    def touch(self, path: Path) -> None:
+        """Note that the file at `path` was used."""
+        with suppress(sqlite3.Error, OSError):
+            self._change("UPDATE receipts SET used_at = ? WHERE path = ?", (time.time(), str(path)))
+
+    def _change(self, statement: str, values: tuple[object, ...]) -> None:
+        connection = self._open()
+        connection.execute(statement, values)
+        connection.commit()
 
     def _open(self) -> sqlite3.Connection:
         if self._connection is None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from llstore.store import Digest
-from llstore.store.receipts import Receipts
+from llstore.store.receipts import Receipts, stamp
 
 CLOCK_TICK = 0.02  # the kernel's clock for ctime stands still for some milliseconds
 DATA = b"the bytes of a model"
@@ -236,3 +236,15 @@ def test_a_database_that_is_removed_while_open_harms_nobody(receipts: Receipts, 
     receipts.close()
     receipts.record(blob, DIGEST)
     assert receipts.holds(blob, DIGEST)
+
+
+def test_a_file_that_changed_while_it_was_verified_has_no_receipt(receipts: Receipts, blob: Path) -> None:
+    seen = stamp(blob.stat())
+    blob.write_bytes(b"changed meanwhile")
+    receipts.record(blob, DIGEST, seen=seen)
+    assert not receipts.holds(blob, DIGEST)
+
+
+def test_using_a_file_verifies_nothing(receipts: Receipts, blob: Path) -> None:
+    receipts.touch(blob)
+    assert not receipts.holds(blob, DIGEST)
