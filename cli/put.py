@@ -52,6 +52,6 @@ def put(
 def _labels(texts: list[str]) -> dict[str, str]:
     pairs = [text.partition("=") for text in texts]
     for key, equals, value in pairs:
-        if not key or not equals:
-            raise InvalidLabel(f"not a label: {key + equals + value!r}", hint="a label is KEY=VALUE")
+        if not key or not equals or not (key + value).isprintable():
+            raise InvalidLabel(f"not a label: {key + equals + value!r}", hint="a label is KEY=VALUE, in printable text")
     return {key: value for key, _, value in pairs}

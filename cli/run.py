@@ -58,7 +58,7 @@ def run(
     # A missing extra shows before a model is fetched in vain.
     from ..runner.llama import LlamaModel
 
-    ask = Ask(sys.stdin.read() if prompt == "-" else prompt, system, raw)
+    ask = Ask(_read_stdin() if prompt == "-" else prompt, system, raw)
     with opened(store, offline=offline, quiet=quiet) as found, progress(quiet=quiet or json) as shown:
         result = found.get(wanted, shown)
     _refuse_other_roles(result)
@@ -72,6 +72,15 @@ def run(
             print_json(_document(result.manifest.model, answer.result))
         else:
             print()
+
+
+def _read_stdin() -> str:
+    if sys.stdin is None:
+        raise typer.BadParameter("-p - reads stdin, which is closed")
+    try:
+        return sys.stdin.buffer.read().decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise typer.BadParameter(f"stdin is not UTF-8: {error.reason} at byte {error.start}") from error
 
 
 def _refuse_other_roles(result: GetResult) -> None:

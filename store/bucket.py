@@ -9,6 +9,8 @@ from .journal import Journal
 from .layout import FORMAT, FORMAT_KEY, manifest_key
 from .manifest import Manifest, canonical
 
+_AGAIN = "put the file again"
+
 
 class Bucket:
     """A bucket that is a store, or is still empty; raises FormatTooNew when a later llstore wrote it."""
@@ -36,8 +38,10 @@ class Bucket:
             manifest = Manifest.decode(b"".join(self.backend.read(manifest_key(model))))
         except KeyNotFound as error:
             raise ModelNotFound(f"no model {model} in {self.url}") from error
+        except Damaged as error:
+            raise Damaged(f"the manifest of {model} in {self.url} is damaged: {error}", hint=_AGAIN) from error
         if manifest.model != model:
-            raise Damaged(f"the manifest of {model} in {self.url} describes {manifest.model}")
+            raise Damaged(f"the manifest of {model} in {self.url} describes {manifest.model}", hint=_AGAIN)
         return manifest
 
     def _check_format(self) -> bool:
@@ -49,7 +53,10 @@ class Bucket:
         try:
             version = json.loads(data)["format"]
         except (ValueError, KeyError, TypeError) as error:
-            raise Damaged(f"{FORMAT_KEY} in {self.url} is not what llstore writes") from error
+            raise Damaged(
+                f"{FORMAT_KEY} in {self.url} is not what llstore writes",
+                hint=f'it must hold {{"format":{FORMAT}}}',
+            ) from error
         if version != FORMAT:
             raise FormatTooNew(
                 f"{self.url} is in format {version}, this llstore reads format {FORMAT}",

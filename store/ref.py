@@ -56,10 +56,12 @@ def parse_ref(text: str) -> Ref:
     if at:
         Name.parse(name)
         return _digest(pinned)
-    if text.startswith("sha256:"):
-        return _digest(text)
+    if text.lower().startswith("sha256:"):
+        return _digest(text.lower())
     if _HEX.fullmatch(text):
         return _hex(text.lower())
+    if text.startswith((".", "/", "~")) or text.endswith(".gguf"):
+        raise InvalidRef(f"not a ref: {text[:80]!r}", hint="a file is put into the store first: llstore put FILE")
     return Name.parse(text)
 
 

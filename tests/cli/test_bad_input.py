@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -75,6 +76,7 @@ def test_a_name_without_a_slash(llstore: Command, tiny: Path) -> None:
 
 def test_a_label_without_a_value(llstore: Command, tiny: Path) -> None:
     refused(llstore("put", tiny, "--label", "stage"), 2, "KEY=VALUE")
+    refused(llstore("put", tiny, "--label", os.fsdecode(b"stage=\xff")), 2, "printable")
 
 
 def test_an_unreachable_endpoint(llstore: Command, tiny: Path) -> None:
@@ -202,6 +204,30 @@ def test_settings_of_the_run_out_of_range(llstore: Command, tiny: Path) -> None:
     refused(llstore("run", "t/t", "-p", "hi", "--raw", "--system", "s"), 2, "--raw")
     refused(llstore("run", "t/t"), 2, "--prompt")
     refused(llstore("nonsense"), 2, "nonsense")
+
+
+def test_a_closed_stdin_and_one_that_is_not_text(llstore: Command, tiny: Path, home: Path) -> None:
+    llstore("put", tiny, "--name", "t/t")
+    command = f"{sys.executable} -m llstore.cli run t/t -p -"
+    for shell in (f"{command} <&-", f"printf '\\377\\376' | {command}"):
+        environment = {**os.environ, "LLSTORE_HOME": str(home)}
+        answer = subprocess.run(shell, shell=True, env=environment, capture_output=True, text=True)
+        refused(answer, 2, "stdin")
+
+
+@pytest.mark.parametrize("ref", ["./model.gguf", "/models/model.gguf", "model.gguf", "../x"])
+def test_a_file_where_a_ref_is_wanted(llstore: Command, ref: str) -> None:
+    refused(llstore("run", ref, "-p", "hi"), 2, "llstore put FILE")
+
+
+def test_a_damaged_manifest_is_named_and_healed_by_a_put(llstore: Command, tiny: Path, home: Path) -> None:
+    digest = llstore("put", tiny).stdout.strip().removeprefix("sha256:")
+    manifest = home / f"data/store/manifests/sha256/{digest[:2]}/{digest}"
+    manifest.chmod(0o644)
+    manifest.write_text("garbage")
+    refused(llstore("get", digest), 4, "manifest", digest, "put the file again")
+    llstore("put", tiny)
+    assert llstore("get", digest).returncode == 0
 
 
 def test_errors_are_json_too(llstore: Command) -> None:
