@@ -1,1 +1,14 @@
 """What a person types. No logic lives here: commands call the store and the runner, and print."""
+
+import sys
+
+
+def main() -> None:
+    """The `llstore` command. Its modules are imported inside, so that Ctrl-C finds no moment that it cannot end."""
+    try:
+        from .main import main as run
+
+        run()
+    except KeyboardInterrupt:
+        sys.stderr.write("llstore: interrupted\n")
+        sys.exit(130)

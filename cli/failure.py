@@ -1,10 +1,12 @@
 """From an error to one line on stderr and an exit code: the only place that knows the codes."""
 
+import errno
 import json
 import os
 import re
 import sys
 import traceback
+from contextlib import suppress
 
 import typer
 
@@ -51,8 +53,7 @@ def report(error: BaseException, *, as_json: bool) -> int:
     if isinstance(error, KeyboardInterrupt | typer.Abort):
         return _say("interrupted", kind="interrupted", hint="", code=INTERRUPTED, as_json=as_json)
     if isinstance(error, BrokenPipeError):
-        # The reader of our output left: nothing can be said to it, and Python must not try again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader of our output left: nothing can be said to it.
         return FAILED
     if isinstance(error, typer.TyperException):
         hint = "llstore --help shows how"
@@ -60,7 +61,16 @@ def report(error: BaseException, *, as_json: bool) -> int:
     if isinstance(error, tuple(kind for kind, _ in _CODES)):
         hint = getattr(error, "hint", "")
         return _say(str(error), kind=_kind(error), hint=hint, code=exit_code(_as_exception(error)), as_json=as_json)
+    if isinstance(error, OSError):
+        return _refused_by_the_system(error, as_json=as_json)
     return _bug(error, as_json=as_json)
+
+
+def _refused_by_the_system(error: OSError, *, as_json: bool) -> int:
+    code = NO_SPACE if error.errno in (errno.ENOSPC, errno.EDQUOT) else FAILED
+    where = f"{error.filename}: " if error.filename else ""
+    reason = (error.strerror or str(error)).lower()
+    return _say(f"{where}{reason}", kind="system", hint="", code=code, as_json=as_json)
 
 
 def _bug(error: BaseException, *, as_json: bool) -> int:
@@ -74,7 +84,8 @@ def _say(message: str, *, kind: str, hint: str, code: int, as_json: bool) -> int
     line = " ".join(f"llstore: {message}".split()) + (f" ({hint})" if hint else "")
     print(printable(line), file=sys.stderr)
     if as_json:
-        print(json.dumps({"error": {"code": code, "kind": kind, "message": message, "hint": hint}}))
+        with suppress(OSError):
+            print(json.dumps({"error": {"code": code, "kind": kind, "message": message, "hint": hint}}), flush=True)
     return code
 
 

@@ -34,7 +34,7 @@ def get(
         result = found.get(wanted, shown)
         path = write(target, result, cache=found.cache) if target else result.path
     if not json:
-        print(path)
+        print(output or path)
         return
     files = [
         {"role": file.entry.role, "digest": str(file.entry.digest), "path": str(file.path), "size": file.entry.size}

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 from ..store import Model, Store
 from .options import JsonOption, OfflineOption, QuietOption, StoreOption
-from .output import human_count, human_size, opened, print_json, printable
+from .output import human_count, human_size, opened, print_json, printable, remark
 
 _COLUMNS = ("DIGEST", "NAMES", "SIZE", "ARCH", "PARAMS", "QUANT", "CONTEXT", "CACHED")
 
@@ -19,6 +19,8 @@ def list_models(
             print_json({"models": [document(model, found) for model in models]})
         elif models:
             _print_table([_COLUMNS, *(_row(model, found) for model in models)])
+        else:
+            remark(f"no models in {found.url}", quiet=quiet)
 
 
 def document(model: Model, store: Store) -> dict[str, object]:

@@ -1,21 +1,22 @@
 """The `llstore` command: its words, and the way out of each."""
 
+import os
 import signal
 import sys
 from io import TextIOWrapper
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
 from . import doctor, get, list_, put, run, show
-from .failure import INTERRUPTED, report
+from .failure import INTERRUPTED, USAGE, report
 
 app = typer.Typer(
     name="llstore",
     help="Pin, ship and run models by their SHA-256.",
     epilog="REF is a digest, a digest prefix of 8 or more hex digits, org/name[:tag] or name@sha256:…",
-    no_args_is_help=True,
+    invoke_without_command=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
@@ -37,11 +38,14 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", help="Print the version and exit.", callback=_version, is_eager=True)
     ] = False,
 ) -> None:
-    pass
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+        raise typer.Exit(USAGE)
 
 
 def main() -> None:
@@ -56,10 +60,22 @@ def main() -> None:
         if code == INTERRUPTED:
             # typer turns Ctrl-C into this code, without a word.
             raise KeyboardInterrupt
-        sys.stdout.flush()
+        if sys.stdout:
+            sys.stdout.flush()
     except BaseException as error:
         code = report(error, as_json="--json" in sys.argv)
-    sys.exit(code or 0)
+    _leave(code or 0)
+
+
+def _leave(code: int) -> NoReturn:
+    # All is said and done: neither Ctrl-C nor an output that takes no more may add to it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        if sys.stdout:
+            sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)
 
 
 def _terminate(_signal: int, _frame: FrameType | None) -> None:

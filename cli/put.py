@@ -13,7 +13,7 @@ from .output import human_size, opened, print_json, progress, remark
 
 
 def put(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The model file.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The model file.", readable=False)],
     name: Annotated[str | None, typer.Option(help="A name for it: org/name[:tag].")] = None,
     role: Annotated[Role | None, typer.Option(help="What the file is for; a GGUF says so itself.")] = None,
     label: Annotated[list[str] | None, typer.Option(metavar="K=V", help="A label; may be repeated.")] = None,
@@ -25,7 +25,7 @@ def put(
 ) -> None:
     """Push a file into the store under its SHA-256."""
     request = PutRequest(
-        file, role=role, name=Name.parse(name) if name else None, labels=_labels(label or []), force=force
+        file, role=role, name=Name.parse(name) if name is not None else None, labels=_labels(label or []), force=force
     )
     began = time.monotonic()
     with opened(store, offline=offline, quiet=quiet) as found, progress(quiet=quiet or json) as shown:
@@ -52,6 +52,9 @@ def put(
 def _labels(texts: list[str]) -> dict[str, str]:
     pairs = [text.partition("=") for text in texts]
     for key, equals, value in pairs:
-        if not key or not equals or not (key + value).isprintable():
-            raise InvalidLabel(f"not a label: {key + equals + value!r}", hint="a label is KEY=VALUE, in printable text")
+        if not key or not equals or not (key + value).isprintable() or len(key + value) > 4096:
+            raise InvalidLabel(
+                f"not a label: {key + equals + value!r}",
+                hint="a label is KEY=VALUE, in printable text of at most 4096 characters",
+            )
     return {key: value for key, _, value in pairs}

@@ -97,7 +97,7 @@ def _tokens(model: "LlamaModel", ask: Ask) -> list[int]:
 
 
 def _remark_missing_template(model: "LlamaModel", ask: Ask, *, quiet: bool) -> None:
-    if not ask.raw and model.chat_template is None:
+    if not ask.raw and ask.system is None and model.chat_template is None:
         remark("this model has no chat template: the prompt is sent as it is, as with --raw", quiet=quiet)
 
 

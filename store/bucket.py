@@ -57,6 +57,10 @@ class Bucket:
                 f"{FORMAT_KEY} in {self.url} is not what llstore writes",
                 hint=f'it must hold {{"format":{FORMAT}}}',
             ) from error
+        if type(version) is not int:
+            raise Damaged(
+                f"{FORMAT_KEY} in {self.url} holds no format number", hint=f'it must hold {{"format":{FORMAT}}}'
+            )
         if version != FORMAT:
             raise FormatTooNew(
                 f"{self.url} is in format {version}, this llstore reads format {FORMAT}",

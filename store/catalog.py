@@ -158,7 +158,10 @@ def _disk_errors(path: Path) -> Iterator[None]:
         yield
     except (OSError, DatabaseError) as error:
         reason = getattr(error, "orig", None) or error
-        raise DiskError(f"cannot use the catalog {path}: {reason}", hint="it may be removed; it is rebuilt") from error
+        raise DiskError(
+            f"cannot use the catalog {path}: {reason}",
+            hint="its folder must be writable; a damaged file may be removed",
+        ) from error
 
 
 def _prepare_connection(connection: object, _record: object) -> None:

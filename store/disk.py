@@ -123,6 +123,8 @@ def kept(path: Path) -> FileKept:
 def make_folder(folder: Path) -> None:
     """Make a folder and those above it, each durable before anything is put into it."""
     if not folder.is_dir():
+        if folder.exists():
+            raise NotADirectoryError(errno.ENOTDIR, "not a directory", str(folder))
         make_folder(folder.parent)
         folder.mkdir(exist_ok=True)
         sync_folder(folder.parent)
@@ -164,4 +166,5 @@ def _translate(error: OSError, path: Path) -> StoreError:
     reason = (error.strerror or str(error)).lower()
     if error.errno in _FULL:
         return NoSpace(f"{path}: {reason}", hint="free some space, or set LLSTORE_HOME to another disk")
-    return DiskError(f"{path}: {reason}")
+    hint = "leave out --link: the two are on different disks" if error.errno == errno.EXDEV else ""
+    return DiskError(f"{path}: {reason}", hint=hint)

@@ -54,11 +54,12 @@ class Examined:
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """An examined file, still open, and whom to tell as its bytes leave."""
+    """An examined file, still open; whom to tell as its bytes leave; and whether they leave in any case."""
 
     source: Source
     examined: Examined
     progress: Progress
+    force: bool = False
 
 
 def examine(source: Source, request: PutRequest, progress: Progress) -> Examined:
@@ -78,7 +79,7 @@ def put(bucket: Bucket, request: PutRequest, *, upload: Upload, stored: Model | 
     found = upload.examined.found
     _refuse_other_role(manifest, request)
     intent = bucket.journal.append(intent_entry([found.digest]))
-    uploaded = _upload(bucket, upload, force=request.force)
+    uploaded = _upload(bucket, upload)
     _write_small(bucket.backend, blocks_key(found.digest), found.blocks.encode())
     _write_small(bucket.backend, manifest_key(manifest.model), manifest.encode())
     entries = [bucket.journal.append(document) for document in _news(manifest, request, stored=stored)]
@@ -109,13 +110,13 @@ def _refuse_other_role(manifest: Manifest, request: PutRequest) -> None:
         )
 
 
-def _upload(bucket: Bucket, upload: Upload, *, force: bool) -> bool:
+def _upload(bucket: Bucket, upload: Upload) -> bool:
     found = upload.examined.found
     until = bucket.journal.swept_until(found.digest)
     if until:
         # A sweep may be deleting this very blob: what is there now cannot be relied on until it has ended.
         time.sleep(max(0.0, until - bucket.backend.clock()) + 1)
-    if not force and not until and _present(bucket.backend, found):
+    if not upload.force and not until and _present(bucket.backend, found):
         return False
     bucket.backend.write(blob_key(found.digest), upload.source.blocks(found, upload.progress), size=found.size)
     return True

@@ -7,6 +7,7 @@ from .digest import Digest
 from .errors import InvalidRef
 
 SHORTEST_PREFIX = 8
+LONGEST_NAME = 255
 
 _HEX = re.compile(r"[0-9a-fA-F]+")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(?:/[A-Za-z0-9][A-Za-z0-9._-]*)+")
@@ -26,7 +27,7 @@ class Name:
         path, colon, tag = text.partition(":")
         if "/" not in path:
             raise InvalidRef(f"a name needs a '/': {text[:80]!r}", hint=f"for example team/{path[:40] or 'name'}")
-        if not _NAME.fullmatch(path) or (colon and not _TAG.fullmatch(tag)):
+        if len(path) > LONGEST_NAME or not _NAME.fullmatch(path) or (colon and not _TAG.fullmatch(tag)):
             raise InvalidRef(f"not a name: {text[:80]!r}", hint="a name is org/name or org/name:tag")
         return cls(path, tag or "latest")
 

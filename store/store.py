@@ -13,7 +13,8 @@ from .bucket import Bucket
 from .cache import Cache
 from .closing import Closing
 from .digest import Digest
-from .errors import AmbiguousRef, ModelNotFound, Unreachable
+from .disk import disk_errors, make_folder
+from .errors import AmbiguousRef, Damaged, ModelNotFound, Unreachable
 from .get import GetResult
 from .journal import Entry, Skipped
 from .manifest import Manifest
@@ -74,7 +75,8 @@ class Store(Closing):
     def bucket(self) -> Bucket:
         """The bucket; raises BucketNotFound, Unreachable, Refused or FormatTooNew."""
         if self._embedded:
-            self._settings.embedded.mkdir(parents=True, exist_ok=True)
+            with disk_errors(self._settings.embedded):
+                make_folder(self._settings.embedded)
         return Bucket(open_backend(self.url))
 
     @cached_property
@@ -106,6 +108,8 @@ class Store(Closing):
             return ref
         self.sync()
         found = self.catalog.named(ref) if isinstance(ref, Name) else self._starting_with(ref)
+        if found is None and self.offline:
+            raise ModelNotFound(f"no model {ref} is known on this machine", hint="ask again without --offline")
         if found is None:
             raise ModelNotFound(f"no model {ref} in {self.url}", hint="llstore list shows what is there")
         return found
@@ -121,7 +125,8 @@ class Store(Closing):
             self.sync()
             bucket.initialize()
             stored = self.catalog.model(examined.manifest.model)
-            upload = putting.Upload(source, examined, progress)
+            force = request.force or not self._sound(examined.manifest.model, progress)
+            upload = putting.Upload(source, examined, progress, force=force)
             result = putting.put(bucket, request, upload=upload, stored=stored)
         self.catalog.apply(result.entries)
         if self._embedded and not result.deduplicated:
@@ -137,7 +142,10 @@ class Store(Closing):
             return hit
         if self.offline:
             raise ModelNotFound(f"{model} is not on this machine", hint="run it once without --offline")
-        return getting.get(self.bucket.manifest(model), self.cache, bucket=self.bucket, progress=progress)
+        # A model found by name or prefix brings its manifest along; a full digest needs no catalog.
+        known = None if isinstance(ref, Digest) else self.catalog.model(model)
+        manifest = known.manifest if known else self.bucket.manifest(model)
+        return getting.get(manifest, self.cache, bucket=self.bucket, progress=progress)
 
     def models(self) -> list[Model]:
         """All models of the store, newest first."""
@@ -160,6 +168,13 @@ class Store(Closing):
         if self.offline:
             raise ModelNotFound(f"{digest} is not on this machine", hint="ask again without --offline")
         return self.bucket.manifest(digest)
+
+    def _sound(self, digest: Digest, progress: Progress) -> bool:
+        # Only the embedded store's own copy can be looked at without fetching it.
+        try:
+            return not self._embedded or self.cache.find(digest, progress) is not None
+        except Damaged:
+            return False
 
     def _starting_with(self, prefix: Prefix) -> Digest | None:
         found = self.catalog.starting_with(prefix.hex)

@@ -22,6 +22,9 @@ def check(target: Target) -> None:
     """Refuse what cannot be written before anything is fetched; raises FileKept or DiskError."""
     if target.path.is_dir():
         raise DiskError(f"{target.path} is a folder", hint="name the file in it")
+    if target.path.exists() and not target.path.is_file():
+        # Renaming over a device or a pipe would remove it.
+        raise DiskError(f"{target.path} is not a regular file", hint="name a new file")
     if not target.path.parent.is_dir():
         raise DiskError(f"no folder {target.path.parent}", hint=f"create it first: mkdir -p {target.path.parent}")
     if target.path.exists() and not target.force:

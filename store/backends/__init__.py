@@ -9,7 +9,7 @@ from .memory import MemoryBackend
 
 __all__ = ["Backend", "MemoryBackend", "Properties", "Stat", "open_backend"]
 
-_KINDS = "file:///path, s3://bucket/prefix?endpoint=http://host:port or memory://"
+_KINDS = "file:///path or s3://bucket/prefix?endpoint=http://host:port"
 
 
 def open_backend(url: str) -> Backend:
@@ -33,6 +33,8 @@ def refuse_credentials(url: str) -> None:
 
 
 def _split(url: str) -> SplitResult:
+    if not url.isprintable() or " " in url or "#" in url:
+        raise InvalidUrl(f"not a store URL: {url!r}", hint=f"use {_KINDS}")
     try:
         return urlsplit(url)
     except ValueError as error:
@@ -42,16 +44,18 @@ def _split(url: str) -> SplitResult:
 def _open_local(parts: SplitResult) -> Backend:
     from .local import LocalBackend
 
-    if parts.netloc not in ("", "localhost") or not parts.path.startswith("/"):
+    if parts.netloc not in ("", "localhost") or parts.query or not parts.path.startswith("/"):
         raise InvalidUrl(f"not a folder: {parts.geturl()!r}", hint="a folder is file:///path, with three slashes")
     return LocalBackend(Path(unquote(parts.path)))
 
 
 def _open_s3(parts: SplitResult) -> Backend:
-    query = parse_qs(parts.query)
-    if not parts.netloc or (unknown := sorted(set(query) - {"endpoint", "region"})):
+    query = parse_qs(parts.query, keep_blank_values=True)
+    unknown = sorted(set(query) - {"endpoint", "region"})
+    empty = sorted(name for name, values in query.items() if not values[0])
+    if not parts.netloc or unknown or empty:
         raise InvalidUrl(
-            f"not an S3 store: {parts.geturl()!r}" + (f" ({', '.join(unknown)}?)" if parts.netloc else ""),
+            f"not an S3 store: {parts.geturl()!r}" + (f" ({', '.join(unknown + empty)}?)" if unknown or empty else ""),
             hint="use s3://bucket/prefix?endpoint=http://host:port&region=name",
         )
     from .s3 import S3Backend, S3Location

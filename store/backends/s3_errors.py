@@ -32,7 +32,7 @@ def translated(url: str, *, key: str = "") -> Iterator[None]:
     except _CREDENTIALS as error:
         raise Refused(f"no credentials for {url}: {_line(error)}", hint=_CREDENTIALS_HINT) from error
     except (ParamValidationError, ValueError) as error:
-        raise InvalidUrl(f"cannot use {url}: {_line(error)}") from error
+        raise InvalidUrl(f"cannot use {url}: {_line(error)[:120]}") from error
     except (BotoCoreError, HTTPError, OSError) as error:
         raise Unreachable(f"cannot reach {url}: {_line(error)}", hint="check the endpoint and the network") from error
 
@@ -48,7 +48,8 @@ def _answered(error: ClientError, url: str, key: str) -> StoreError:
         return NoSpace(f"{url} has no space left ({code})")
     if status >= 500 or status == 429:
         return Unreachable(f"{url} fails ({code}, HTTP {status})", hint="try again later")
-    return Refused(f"{url} refused ({code}): {_line(error)}", hint=_CREDENTIALS_HINT)
+    hint = _CREDENTIALS_HINT if status in (401, 403) else "check the store URL"
+    return Refused(f"{url} refused ({code}): {_line(error)}", hint=hint)
 
 
 def _line(error: Exception) -> str:

@@ -215,6 +215,49 @@ def test_a_closed_stdin_and_one_that_is_not_text(llstore: Command, tiny: Path, h
         refused(answer, 2, "stdin")
 
 
+def test_an_output_that_takes_no_more(llstore: Command, tiny: Path, home: Path) -> None:
+    llstore("put", tiny, "--name", "t/t")
+    for words, code in (
+        ("get t/t --json >/dev/full", 6),
+        ("list >/dev/full", 6),
+        ("list >&-", 0),
+    ):
+        shell = f"{sys.executable} -m llstore.cli {words}"
+        environment = {**os.environ, "LLSTORE_HOME": str(home)}
+        answer = subprocess.run(["bash", "-c", shell], env=environment, capture_output=True, text=True)
+        assert answer.returncode == code, (words, answer.stderr)
+        assert "Traceback" not in answer.stderr
+        assert "fault" not in answer.stderr
+        assert len(answer.stderr.splitlines()) <= 1
+
+
+def test_a_device_is_never_replaced(llstore: Command, tiny: Path, tmp_path: Path) -> None:
+    digest = llstore("put", tiny).stdout.strip()
+    os.mkfifo(tmp_path / "pipe")
+    for flags in ((), ("--force",), ("--force", "--link")):
+        refused(llstore("get", digest, "-o", tmp_path / "pipe", *flags), 1, "not a regular file")
+    assert (tmp_path / "pipe").is_fifo()
+
+
+def test_a_home_that_is_a_file(llstore: Command, tiny: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for words in (["list"], ["put", tiny], ["get", ABSENT]):
+        refused(llstore(*words, LLSTORE_HOME=str(tmp_path / "file")), 1, "not a directory")
+
+
+def test_a_name_too_long_for_the_system(llstore: Command, tiny: Path, tmp_path: Path) -> None:
+    digest = llstore("put", tiny).stdout.strip()
+    refused(llstore("get", digest, "-o", tmp_path / ("x" * 300)), 1, "file name too long")
+    refused(llstore("put", tiny, "--name", "t/" + "x" * 300), 2, "not a name")
+    refused(llstore("put", tiny, "--name", ""), 2, "name")
+
+
+def test_no_words_at_all_print_the_help(llstore: Command) -> None:
+    answer = llstore()
+    assert (answer.returncode, answer.stderr) == (2, "")
+    assert "Commands:" in answer.stdout
+
+
 @pytest.mark.parametrize("ref", ["./model.gguf", "/models/model.gguf", "model.gguf", "../x"])
 def test_a_file_where_a_ref_is_wanted(llstore: Command, ref: str) -> None:
     refused(llstore("run", ref, "-p", "hi"), 2, "llstore put FILE")

@@ -97,6 +97,17 @@ def test_an_interrupted_get_leaves_no_part(home: Path, bucket: str, big: Path, l
     assert llstore("get", digest, "--store", bucket).returncode == 0
 
 
+@pytest.mark.parametrize("milliseconds", [40, 60, 80, 100, 150, 200])
+def test_an_interrupt_while_starting_shows_no_traceback(home: Path, milliseconds: int) -> None:
+    with started(home, "list") as process:
+        time.sleep(milliseconds / 1000)
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=30)
+    # Before Python has come to our code, the signal ends it as it ends any Python program.
+    assert process.returncode in (0, 130, -signal.SIGINT)
+    assert stderr in ("", "llstore: interrupted\n") or "llstore" not in stderr
+
+
 def test_an_interrupted_run_stops_at_once(home: Path, smollm2: Path, llstore: Command) -> None:
     llstore("put", smollm2, "--name", "t/t")
     prompt = ("-p", "Count from one to ten thousand.", "--max-tokens", "4000", "--temperature", "0")

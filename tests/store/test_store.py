@@ -226,7 +226,7 @@ def test_a_damaged_cached_file_is_set_aside_and_fetched_again(shared: Settings, 
     assert len(list((shared.cache / "quarantine").iterdir())) == 1
 
 
-def test_a_damaged_embedded_blob_is_reported_and_kept(settings: Settings, tiny: Path) -> None:
+def test_a_damaged_embedded_blob_is_reported_kept_and_healed_by_a_put(settings: Settings, tiny: Path) -> None:
     digest = put(settings, tiny)
     with Store(settings) as store:
         path = store.get(digest).path
@@ -235,7 +235,7 @@ def test_a_damaged_embedded_blob_is_reported_and_kept(settings: Settings, tiny: 
         store.get(digest)
     assert path.exists()
     with Store(settings) as store:
-        store.put(PutRequest(tiny, force=True))
+        assert not store.put(PutRequest(tiny)).deduplicated
         assert store.get(digest).path.read_bytes() == tiny.read_bytes()
 
 
