@@ -99,7 +99,7 @@ def test_an_interrupted_get_leaves_no_part(home: Path, bucket: str, big: Path, l
 
 @pytest.mark.parametrize("milliseconds", [40, 60, 80, 100, 150, 200])
 def test_an_interrupt_while_starting_shows_no_traceback(home: Path, milliseconds: int) -> None:
-    with started(home, "list") as process:
+    with started(home, "list", "--quiet") as process:
         time.sleep(milliseconds / 1000)
         process.send_signal(signal.SIGINT)
         _, stderr = process.communicate(timeout=30)
