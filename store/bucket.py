@@ -37,7 +37,7 @@ class Bucket:
         try:
             manifest = Manifest.decode(b"".join(self.backend.read(manifest_key(model))))
         except KeyNotFound as error:
-            raise ModelNotFound(f"no model {model} in {self.url}") from error
+            raise ModelNotFound(f"no model {model} in {self.url}", hint="llstore list shows what is there") from error
         except Damaged as error:
             raise Damaged(f"the manifest of {model} in {self.url} is damaged: {error}", hint=_AGAIN) from error
         if manifest.model != model:

@@ -15,6 +15,10 @@ READ_ONLY = 0o444
 CHUNK = 1024 * 1024
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_HINTS = {
+    errno.EXDEV: "leave out --link: the two are on different disks",
+    errno.EROFS: "set LLSTORE_HOME to a folder that can be written",
+}
 _FICLONE = 0x40049409  # linux/fs.h
 
 
@@ -166,5 +170,4 @@ def _translate(error: OSError, path: Path) -> StoreError:
     reason = (error.strerror or str(error)).lower()
     if error.errno in _FULL:
         return NoSpace(f"{path}: {reason}", hint="free some space, or set LLSTORE_HOME to another disk")
-    hint = "leave out --link: the two are on different disks" if error.errno == errno.EXDEV else ""
-    return DiskError(f"{path}: {reason}", hint=hint)
+    return DiskError(f"{path}: {reason}", hint=_HINTS.get(error.errno or 0, ""))
