@@ -1,6 +1,6 @@
 """The catalog: a store's journal as SQL tables, for names, prefixes and lists. A projection, rebuilt at will.
 
-The only door to sqlalchemy. Tables: docs/catalog.md.
+The only door to sqlalchemy. Tables: docs/cache.md.
 """
 
 import json
