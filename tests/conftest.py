@@ -10,9 +10,14 @@ from pathlib import Path
 import models
 import pytest
 import tiny as tiny_model
+from hypothesis import settings as hypothesis_settings
 from seaweed import SeaweedFS, seaweedfs
 
 from llstore.store import Settings
+
+# An example that takes long on a busy machine is not wrong.
+hypothesis_settings.register_profile("patient", deadline=None)
+hypothesis_settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")

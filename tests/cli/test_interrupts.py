@@ -116,4 +116,4 @@ def test_an_interrupted_run_stops_at_once(home: Path, smollm2: Path, llstore: Co
         assert process.stdout.read(1)
         began = time.monotonic()
         assert interrupt(process) == (130, "llstore: interrupted\n")
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 8  # the whole answer would take half a minute
