@@ -39,7 +39,7 @@ _CODES: tuple[tuple[type[Exception], int], ...] = (
 )
 
 
-def exit_code(error: Exception) -> int:
+def exit_code(error: BaseException) -> int:
     """The exit code of one of our errors; 1 for any other."""
     return next((code for kind, code in _CODES if isinstance(error, kind)), FAILED)
 
@@ -60,7 +60,7 @@ def report(error: BaseException, *, as_json: bool) -> int:
         return _say(error.format_message(), kind="usage", hint=hint, code=USAGE, as_json=as_json)
     if isinstance(error, tuple(kind for kind, _ in _CODES)):
         hint = getattr(error, "hint", "")
-        return _say(str(error), kind=_kind(error), hint=hint, code=exit_code(_as_exception(error)), as_json=as_json)
+        return _say(str(error), kind=_kind(error), hint=hint, code=exit_code(error), as_json=as_json)
     if isinstance(error, OSError):
         return _refused_by_the_system(error, as_json=as_json)
     return _bug(error, as_json=as_json)
@@ -91,7 +91,3 @@ def _say(message: str, *, kind: str, hint: str, code: int, as_json: bool) -> int
 
 def _kind(error: BaseException) -> str:
     return re.sub(r"(?<!^)(?=[A-Z])", "_", type(error).__name__).lower()
-
-
-def _as_exception(error: BaseException) -> Exception:
-    return error if isinstance(error, Exception) else RuntimeError(error)

@@ -81,10 +81,15 @@ class Catalog:
         with self._reading() as connection:
             return set(connection.scalars(select(_entries.c.ulid)))
 
-    def apply(self, entries: Iterable[Entry]) -> list[str]:
-        """Take entries into the projection, in any order; returns a line for each that could not be understood."""
+    def apply(self, entries: Iterable[Entry], *, anew: bool = False) -> list[str]:
+        """Take entries into the projection, in any order, or, `anew`, make it of these alone.
+
+        Returns a line for each that could not be understood.
+        """
         problems = []
         with _disk_errors(self._path), self._engine.begin() as connection:
+            for table in _metadata.sorted_tables if anew else ():
+                connection.execute(delete(table))
             for entry in entries:
                 # Written first: it takes SQLite's write lock before anything is read.
                 connection.execute(insert(_entries).prefix_with("OR IGNORE").values(ulid=entry.ulid))

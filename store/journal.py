@@ -88,6 +88,13 @@ class Journal:
         with ThreadPoolExecutor(_READERS, thread_name_prefix="journal") as threads:
             yield from threads.map(self._load, new)
 
+    def holds(self, name: str) -> bool:
+        """Whether the entry of this ULID is there. None is ever removed: one that is gone was another journal's."""
+        try:
+            return self._backend.stat(journal_key(name)).size > 0
+        except KeyNotFound:
+            return False
+
     def append(self, document: dict[str, Any]) -> Entry:
         """Write an entry, newer than every valid one seen."""
         self._latest = ulid.mint(self._backend.clock(), after=self._latest)

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -122,13 +121,25 @@ def test_a_put_that_was_cut_short_is_completed_by_the_next(here: Settings, tiny:
         for stat in list(store.bucket.backend.list("journal/")):
             store.bucket.backend.delete(stat.key)
         store.bucket.backend.delete(manifest_key(digest))
-    shutil.rmtree(here.data, ignore_errors=True) if here.url else None
-    for catalog in here.data.glob("catalog-*"):
-        catalog.unlink()
     with Store(here) as store:
         assert store.models() == []
         assert store.put(PutRequest(tiny)).deduplicated
         assert [model.digest for model in store.models()] == [digest]
+
+
+def test_a_store_begun_anew_at_the_same_url_is_filled_again(here: Settings, tiny: Path, tmp_path: Path) -> None:
+    digest = put(here, tiny, name=NAME)
+    with Store(here) as store:
+        for stat in list(store.bucket.backend.list("")):
+            store.bucket.backend.delete(stat.key)
+    with Store(here) as store:
+        assert store.models() == []
+        store.put(PutRequest(tiny, name=NAME))
+    reader = elsewhere(here, tmp_path) if here.url else here
+    for catalog in reader.data.glob("catalog-*"):
+        catalog.unlink()
+    with Store(reader) as store:
+        assert store.resolve(NAME) == digest
 
 
 def test_a_name_moves_to_the_model_it_was_given_last(here: Settings, tiny: Path, large: Path) -> None:
