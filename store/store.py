@@ -95,10 +95,11 @@ class Store(Closing):
         """Bring the catalog up to the bucket's journal. What cannot be understood is added to `warnings`."""
         if self.offline:
             return
+        journal = self.bucket.journal
         seen = self.catalog.seen()
         # A bucket that was emptied and begun anew keeps its URL; what this catalog knows is then of another store.
-        anew = bool(seen) and not self.bucket.journal.holds(max(seen))
-        found = list(self.bucket.journal.read(seen=() if anew else seen))
+        anew = bool(seen) and not journal.holds(max(seen))
+        found = list(journal.read(seen=() if anew else seen))
         self.warnings += [f"{item.key} {item.reason}; ignored" for item in found if isinstance(item, Skipped)]
         self.warnings += self.catalog.apply((item for item in found if isinstance(item, Entry)), anew=anew)
 

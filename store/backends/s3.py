@@ -122,15 +122,20 @@ class S3Backend(Closing):
             self._ahead = parsedate_to_datetime(date).timestamp() - time.time()
 
     def _write_parts(self, key: str, chunks: Iterable[bytes], *, part_size: int) -> None:
-        upload = self._client.create_multipart_upload(Bucket=self._bucket, Key=key)["UploadId"]
-        try:
-            parts = self._send_parts(key, upload, _rows(chunks, part_size))
-        except BaseException:
-            # Parts in flight have ended by now. An abort that fails leaves parts that the bucket's
-            # lifecycle rule removes; the object itself was never completed.
-            with suppress(ClientError, BotoCoreError, HTTPClientError):
-                self._client.abort_multipart_upload(Bucket=self._bucket, Key=key, UploadId=upload)
-            raise
+        with ThreadPoolExecutor(1, thread_name_prefix="upload") as thread:
+            # On a thread, so that Ctrl-C during the call does not lose the id of the upload it made.
+            made = thread.submit(self._client.create_multipart_upload, Bucket=self._bucket, Key=key)
+            try:
+                upload = made.result()["UploadId"]
+                parts = self._send_parts(key, upload, _rows(chunks, part_size))
+            except BaseException:
+                # Parts in flight have ended by now. An abort that fails leaves parts that the bucket's
+                # lifecycle rule removes; the object itself was never completed.
+                with suppress(ClientError, BotoCoreError, HTTPClientError):
+                    self._client.abort_multipart_upload(
+                        Bucket=self._bucket, Key=key, UploadId=made.result()["UploadId"]
+                    )
+                raise
         self._client.complete_multipart_upload(
             Bucket=self._bucket, Key=key, UploadId=upload, MultipartUpload={"Parts": parts}
         )
