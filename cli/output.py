@@ -10,8 +10,6 @@ from ..store import Store
 from ..store.progress import Progress, silent
 from . import settings
 
-_UNITS = ("B", "kB", "MB", "GB", "TB")
-
 
 @contextmanager
 def opened(store: str | None, *, offline: bool, quiet: bool) -> Iterator[Store]:
@@ -50,15 +48,6 @@ def print_json(document: dict[str, Any]) -> None:
 def printable(text: str) -> str:
     """Text from a bucket or a model's header, without what could command a terminal."""
     return "".join(letter if letter.isprintable() else "?" for letter in text)
-
-
-def human_size(size: float) -> str:
-    """Bytes as people read them, in powers of 1000."""
-    for unit in _UNITS:
-        if size < 1000 or unit == _UNITS[-1]:
-            break
-        size /= 1000
-    return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
 
 
 def human_count(count: int | None) -> str:

@@ -8,8 +8,9 @@ import typer
 
 from ..store import Name, PutRequest, Role
 from ..store.errors import InvalidLabel
+from ..store.sizes import human_size
 from .options import JsonOption, OfflineOption, QuietOption, StoreOption
-from .output import human_size, opened, print_json, progress, remark
+from .output import opened, print_json, progress, remark
 
 
 def put(
@@ -18,6 +19,7 @@ def put(
     role: Annotated[Role | None, typer.Option(help="What the file is for; a GGUF says so itself.")] = None,
     label: Annotated[list[str] | None, typer.Option(metavar="K=V", help="A label; may be repeated.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Upload it even if the store has it: heals damage.")] = False,
+    verify: Annotated[bool, typer.Option("--verify", help="Read back what the store has, every block.")] = False,
     store: StoreOption = None,
     json: JsonOption = False,
     offline: OfflineOption = False,
@@ -25,7 +27,12 @@ def put(
 ) -> None:
     """Push a file into the store under its SHA-256."""
     request = PutRequest(
-        file, role=role, name=Name.parse(name) if name is not None else None, labels=_labels(label or []), force=force
+        file,
+        role=role,
+        name=Name.parse(name) if name is not None else None,
+        labels=_labels(label or []),
+        force=force,
+        verify=verify,
     )
     began = time.monotonic()
     with opened(store, offline=offline, quiet=quiet) as found, progress(quiet=quiet or json) as shown:

@@ -59,19 +59,23 @@ def run(
     from ..runner.llama import LlamaModel
 
     ask = Ask(_read_stdin() if prompt == "-" else prompt, system, raw)
-    with opened(store, offline=offline, quiet=quiet) as found, progress(quiet=quiet or json) as shown:
-        result = found.get(wanted, shown)
-    _refuse_other_roles(result)
-    with LlamaModel(result.path) as model:
-        _remark_missing_template(model, ask, quiet=quiet)
-        answer = Generator(model, _tokens(model, ask), sampling)
-        for piece in answer:
-            if not json:
-                print(piece, end="", flush=True)
-        if json:
-            print_json(_document(result.manifest.model, answer.result))
-        else:
-            print()
+    with opened(store, offline=offline, quiet=quiet) as found:
+        with progress(quiet=quiet or json) as shown:
+            result = found.get(wanted, shown)
+        _refuse_other_roles(result)
+        with found.cache.lease(result.manifest.main.digest), LlamaModel(result.path) as model:
+            _remark_missing_template(model, ask, quiet=quiet)
+            _answer(Generator(model, _tokens(model, ask), sampling), result, json=json)
+
+
+def _answer(answer: Generator, result: GetResult, *, json: bool) -> None:
+    for piece in answer:
+        if not json:
+            print(piece, end="", flush=True)
+    if json:
+        print_json(_document(result.manifest.model, answer.result))
+    else:
+        print()
 
 
 def _read_stdin() -> str:

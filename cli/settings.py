@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from ..store import Settings
+from ..store.sizes import parse_size
 
 FILE = "llstore.toml"
-_USER_KEYS = {"store", "offline"}
+_USER_KEYS = {"store", "offline", "cache"}
+_CACHE_KEYS = {"max_bytes"}
 # A project's file comes with a checkout: it may say what to use, not how safely or where to keep it.
 _PROJECT_KEYS = {"store", "models"}
 
@@ -29,7 +31,24 @@ def load(*, store: str | None, offline: bool) -> Settings:
     if url is not None and not isinstance(url, str):
         raise InvalidSettings(f"store must be a URL in quotes, not {url!r}")
     away = offline or _switch("LLSTORE_OFFLINE") or user.get("offline") is True
-    return Settings(cache=cache, data=data, url=url, offline=away)
+    return Settings(cache=cache, data=data, url=url, offline=away, cache_max_bytes=_budget(user.get("cache", {})))
+
+
+def _budget(table: object) -> int | None:
+    if not isinstance(table, dict) or set(table) - _CACHE_KEYS:
+        raise InvalidSettings("[cache] is a table that may set max_bytes only")
+    variable = os.environ.get("LLSTORE_CACHE_MAX_BYTES")
+    wanted = variable or table.get("max_bytes")
+    if wanted is None:
+        return None
+    try:
+        size = wanted if type(wanted) is int else parse_size(wanted)
+    except (TypeError, ValueError, AttributeError):
+        size = 0
+    if size <= 0:
+        name = "LLSTORE_CACHE_MAX_BYTES" if variable else "cache.max_bytes"
+        raise InvalidSettings(f"{name} must be a size, not {wanted!r}", hint='for example "50GB" or "50GiB"')
+    return size
 
 
 def _folders() -> tuple[Path, Path, Path]:

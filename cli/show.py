@@ -1,9 +1,10 @@
 """`llstore show`."""
 
 from ..store import Model, Store, parse_ref
+from ..store.sizes import human_size
 from .list_ import document
 from .options import JsonOption, OfflineOption, QuietOption, RefArgument, StoreOption
-from .output import human_count, human_size, opened, print_json, printable
+from .output import human_count, opened, print_json, printable
 
 
 def show(

@@ -40,7 +40,7 @@ class BlockList:
             raise Damaged("a block list has a header that does not fit it")
         return cls(size, tuple(body[at : at + _HASH_SIZE] for at in range(0, len(body), _HASH_SIZE)))
 
-    def holds(self, index: int, block: bytes) -> bool:
+    def holds(self, index: int, block: bytes | bytearray | memoryview) -> bool:
         """Whether `block` is what stands at `index`."""
         return index < len(self.hashes) and blake3(block).digest() == self.hashes[index]
 

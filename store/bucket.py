@@ -13,11 +13,16 @@ _AGAIN = "put the file again"
 
 
 class Bucket:
-    """A bucket that is a store, or is still empty; raises FormatTooNew when a later llstore wrote it."""
+    """A bucket that is a store, or is still empty; raises FormatTooNew when a later llstore wrote it.
 
-    def __init__(self, backend: Backend) -> None:
+    Blobs are downloaded from `source`, whose failures the download retries range by range; all else goes through
+    `backend`, which retries by itself.
+    """
+
+    def __init__(self, backend: Backend, *, source: Backend | None = None) -> None:
         self.backend = backend
-        self.journal = Journal(backend)
+        self.source = source or backend
+        self.journal = Journal(backend, writer=self.source)
         self.initialized = self._check_format()
 
     @property

@@ -1,34 +1,56 @@
 """This machine's verified blobs, in a folder laid out like a bucket: visible only when whole and checked."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import replace
 from pathlib import Path
+from typing import Unpack
 
-from . import ulid
+from .blocks import BlockList
+from .cache_db import CacheDb
+from .closing import Closing
+from .counters import Counters, Counts, Tally
 from .digest import Digest
 from .disk import READ_ONLY, PartFile, disk_errors, link, read_chunks
-from .errors import Damaged
+from .errors import Damaged, DiskError
+from .eviction import CachedBlob, choose
 from .fingerprint import Fingerprint, fingerprint
 from .layout import PARTIAL, QUARANTINE, blob_key, blocks_key, manifest_key
+from .leases import Leases
 from .manifest import Manifest
+from .over_budget import no_room, too_big
+from .pins import PINS, Pins
 from .progress import Progress
-from .receipts import Receipts, stamp
+from .quarantine import Quarantine
+from .receipts import Receipts, Stamp, stamp
+from .room import LOCK, room
+from .usage import Usage, blob_files, measure
 
 
-class Cache:
-    """The blobs under `root`, with their receipts in the database at `receipts`.
+class Cache(Closing):
+    """The blobs under `root`, within a budget of `max_bytes`, by default a share of the disk.
 
-    When `is_store`, the folder is a bucket too (the embedded store): what is damaged there is reported, not moved.
+    The database at `receipts` keeps receipts, recency, leases and counters; the pins lie beside it. When `is_store`,
+    the folder is a bucket too (the embedded store): what is damaged there is reported, not moved, and nothing is
+    evicted.
     """
 
-    def __init__(self, root: Path, *, receipts: Path, is_store: bool = False) -> None:
+    def __init__(self, root: Path, *, receipts: Path, is_store: bool = False, max_bytes: int | None = None) -> None:
         self.root = root
-        self._receipts = Receipts(receipts)
+        self._db = CacheDb(receipts)
+        self._receipts = Receipts(self._db)
+        self._tally = Tally(self._db)
         self._is_store = is_store
+        self._max_bytes = max_bytes
+        self._leases = Leases(self._db)
+        self._pins = Pins(receipts.parent / PINS)
+        self._quarantine = Quarantine(root / QUARANTINE)
 
     def close(self) -> None:
-        """Close the database."""
-        self._receipts.close()
+        """Write the counts that wait, and close the database."""
+        self._tally.flush()
+        self._db.close()
 
     def path(self, digest: Digest) -> Path:
         """Where a blob lies if it is cached."""
@@ -39,7 +61,7 @@ class Cache:
         return self.path(digest).is_file()
 
     def find(self, digest: Digest, progress: Progress) -> Path | None:
-        """The path of the verified blob, or None.
+        """The path of the verified blob, or None. Finding one is a hit, and counted; a miss is not.
 
         A file without a receipt is hashed. One that is not what its name says is moved to quarantine
         (in the embedded store it stays, and Damaged is raised).
@@ -47,17 +69,11 @@ class Cache:
         path = self.path(digest)
         if not path.is_file():
             return None
-        if self._receipts.holds(path, digest):
-            self._receipts.touch(path)
+        receipt = self._receipts.find(path, digest)
+        if receipt:
+            self._hit(path, receipt.size, note=receipt.stale(time.time()))
             return path
-        # Stamped before it is read: a change while it is hashed makes the receipt void.
-        seen = stamp(path.stat())
-        found = fingerprint(_reported(path, progress))
-        if found.digest != digest:
-            self._set_aside(path, digest, found.digest)
-            return None
-        self._receipts.record(path, digest, seen=seen)
-        return path
+        return self._verify(path, digest, progress)
 
     def record(self, digest: Digest) -> None:
         """Note that the blob was verified just now."""
@@ -65,7 +81,7 @@ class Cache:
 
     def receive(self, size: int) -> PartFile:
         """A part file for a blob of `size` bytes; to be used as a context manager and given to `admit`."""
-        return PartFile(self.root / PARTIAL, size=size)
+        return PartFile.beside(self.root / PARTIAL, size=size)
 
     def admit(self, part: PartFile, found: Fingerprint) -> Path:
         """Make a verified part file visible as its blob, with its block list beside it."""
@@ -73,6 +89,8 @@ class Cache:
         self._write(blocks_key(found.digest), found.blocks.encode())
         part.commit(path, mode=READ_ONLY)
         self.record(found.digest)
+        # A part file that was found whole is older than this use of it.
+        self._receipts.touch(path, now=time.time())
         return path
 
     def manifest(self, model: Digest) -> Manifest | None:
@@ -98,20 +116,168 @@ class Cache:
         # A new name changes the file's ctime, not its bytes.
         self.record(digest)
 
+    def pin(self, digest: Digest) -> None:
+        """Keep a blob for good, once it is here if it is not; raises DiskError when that cannot be promised."""
+        self._pins.add(digest)
+
+    def unpin(self, digest: Digest) -> bool:
+        """Let a blob go when its turn comes. Whether it was pinned."""
+        return self._pins.remove(digest)
+
+    def pins(self) -> frozenset[Digest]:
+        """What is pinned, here or not."""
+        return self._pins.all()
+
+    def lease(self, digest: Digest) -> AbstractContextManager[None]:
+        """Keep a blob from eviction while the context lasts, or this process."""
+        return nullcontext() if self._is_store else self._leases.hold(digest)
+
+    def count(self, **counts: Unpack[Counts]) -> None:
+        """Add to the counters."""
+        self._tally.add(**counts)
+
+    def counters(self) -> Counters:
+        """What was counted since cache.db was made."""
+        return self._tally.counters()
+
+    def entries(self) -> tuple[CachedBlob, ...]:
+        """The blobs that are here, in no order."""
+        receipts, pinned, leased = self._receipts.all(), self.pins(), self._leases.held()
+        found = []
+        for digest, status in blob_files(self.root):
+            receipt = receipts.get(str(self.path(digest)))
+            blob = CachedBlob(
+                digest,
+                status.st_size,
+                receipt.used_at if receipt else max(status.st_atime, status.st_mtime),
+                pinned=digest in pinned,
+                leased=digest in leased,
+                verified=receipt is not None and receipt.stamp == stamp(status),
+            )
+            found.append(blob)
+        return tuple(found)
+
+    def block_list(self, digest: Digest) -> BlockList | None:
+        """The block list kept for a blob, or None; whether it is right, SHA-256 says."""
+        path = self.root / blocks_key(digest)
+        with disk_errors(path):
+            try:
+                return BlockList.decode(path.read_bytes())
+            except (FileNotFoundError, Damaged):
+                return None
+
+    def keep_blocks(self, found: Fingerprint) -> None:
+        """Keep the block list of a blob that was just read whole, instead of another one."""
+        self._write(blocks_key(found.digest), found.blocks.encode())
+
+    def distrust(self, digest: Digest) -> None:
+        """Forget that a blob was verified: it is hashed before it is given to anybody again."""
+        self._receipts.forget(self.path(digest))
+
+    def set_aside(self, digest: Digest) -> None:
+        """Move a damaged blob to quarantine; raises Damaged in the embedded store, which keeps it where it is."""
+        if self._is_store:
+            raise Damaged(f"{digest} is damaged in the embedded store", hint="put the file again with --force")
+        self.distrust(digest)
+        self._quarantine.take(self.path(digest), digest)
+
+    def quarantined(self, digest: Digest, *, size: int) -> Path | None:
+        """The newest damaged file of that name and size, most of whose blocks may be right."""
+        return self._quarantine.find(digest, size=size)
+
+    def usage(self) -> Usage:
+        """What the folder holds, what is free on its disk, and the budget, in bytes."""
+        return measure(self.root, max_bytes=self._max_bytes)
+
+    def room(self) -> AbstractContextManager[bool]:
+        """A lock for making room and taking it, gives whether it is held; one that cannot be had is gone without."""
+        return room(self.root / LOCK)
+
+    def make_room(self, size: int, *, keep: Collection[Digest] = ()) -> tuple[CachedBlob, ...]:
+        """Evict until a part file of `size` bytes fits, sparing pinned and leased blobs and those in `keep`.
+
+        Returns what was evicted. Raises OverBudget, having evicted nothing, when that is not enough.
+        """
+        if self._is_store:
+            return ()
+        usage = self.usage()
+        if size > usage.budget:
+            raise too_big(size, usage)
+        if size <= usage.room:
+            return ()
+        blobs = [replace(blob, leased=True) if blob.digest in keep else blob for blob in self.entries()]
+        chosen = choose(blobs, needed=size - usage.room)
+        if chosen is None:
+            raise no_room(size, usage, blobs=blobs, root=self.root)
+        self.evict(chosen)
+        return chosen
+
+    def evict(self, blobs: Iterable[CachedBlob]) -> None:
+        """Remove blobs. Whoever has one open keeps its bytes."""
+        for blob in blobs:
+            path = self.path(blob.digest)
+            with disk_errors(path), suppress(FileNotFoundError):
+                # The blob goes first: what is left by a crash here describes bytes that are gone, and misleads nobody.
+                path.unlink()
+                self.count(evictions=1, bytes_evicted=blob.size)
+            if not path.exists():
+                self._forget(blob.digest)
+
+    def sweep(self) -> None:
+        """Drop the receipts of files that are gone and the leases of dead processes."""
+        for path in map(Path, self._receipts.all()):
+            if not path.exists():
+                self._receipts.forget(path)
+        self._leases.sweep()
+
+    def _verify(self, path: Path, digest: Digest, progress: Progress) -> Path | None:
+        try:
+            # Stamped before it is read: a change while it is hashed makes the receipt void.
+            seen = stamp(path.stat())
+            found = fingerprint(_reported(path, progress))
+        except (FileNotFoundError, DiskError):
+            if path.exists():
+                raise
+            return None  # evicted meanwhile
+        if found.digest != digest:
+            self._set_aside(path, digest, found=found.digest, seen=seen)
+            return None
+        self._receipts.record(path, digest, seen=seen)
+        self._hit(path, found.size, note=True)
+        return path
+
+    def _forget(self, digest: Digest) -> None:
+        blocks = self.root / blocks_key(digest)
+        with disk_errors(blocks):
+            blocks.unlink(missing_ok=True)
+        self._receipts.forget(self.path(digest))
+
+    def _hit(self, path: Path, size: int, *, note: bool) -> None:
+        if self._is_store:
+            return
+        self.count(hits=1, bytes_saved=size)
+        if note and self._receipts.touch(path, now=time.time(), also=self._tally.statements()):
+            self._tally.written()
+
     def _write(self, key: str, data: bytes) -> None:
         path = self.root / key
-        if not path.exists():
-            with PartFile(self.root / PARTIAL, size=len(data)) as part:
-                part.write(data)
-                part.commit(path, mode=READ_ONLY)
+        with disk_errors(path), suppress(FileNotFoundError):
+            if path.read_bytes() == data:
+                return
+        with PartFile.beside(self.root / PARTIAL, size=len(data)) as part:
+            part.write(data)
+            part.commit(path, mode=READ_ONLY)
 
-    def _set_aside(self, path: Path, digest: Digest, found: Digest) -> None:
+    def _set_aside(self, path: Path, digest: Digest, *, found: Digest, seen: Stamp) -> None:
         if self._is_store:
             raise Damaged(f"the store holds {found} under the name {digest}", hint="put the file again with --force")
-        aside = self.root / QUARANTINE / f"{digest.hex}.{ulid.mint(time.time())}"
-        with disk_errors(aside):
-            aside.parent.mkdir(parents=True, exist_ok=True)
-            path.rename(aside)
+        try:
+            # Another process may have set it aside, and fetched it anew, while this one was reading.
+            if stamp(path.stat()) == seen:
+                self._quarantine.take(path, digest)
+        except (FileNotFoundError, DiskError):
+            if path.exists():
+                raise
 
 
 def _reported(path: Path, progress: Progress) -> Iterator[bytes]:

@@ -4,15 +4,20 @@ import errno
 import fcntl
 import os
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
+from io import BufferedReader
+from itertools import count
 from pathlib import Path
-from types import TracebackType
+from typing import Any, cast
 
+from .closing import Closing
 from .errors import DiskError, FileKept, NoSpace, StoreError
 
 READ_ONLY = 0o444
 CHUNK = 1024 * 1024
+_HOT_CHUNK = 2 * CHUNK
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _HINTS = {
@@ -20,53 +25,94 @@ _HINTS = {
     errno.EROFS: "set LLSTORE_HOME to a folder that can be written",
 }
 _FICLONE = 0x40049409  # linux/fs.h
+_SYNC_FILE_RANGE_WRITE = 2  # linux/fs.h
+
+Bytes = bytes | bytearray | memoryview
 
 
-class PartFile:
-    """A file being written, under a name of its own in `folder`, invisible until `commit`.
+class PartFile(Closing):
+    """A file being written, under a name of its own, invisible until `commit`.
 
-    Leaving the context without a commit removes it. Raises NoSpace and DiskError.
+    Closing it without a commit removes it, unless `keep` was called. With `adopt`, the file at `path` is there already,
+    left by a writer that died. Raises NoSpace and DiskError.
     """
 
-    def __init__(self, folder: Path, *, size: int | None = None) -> None:
-        self.path = _aside(folder)
-        self._size = size
-        self._fd = -1
-        self._written = 0
-
-    def __enter__(self) -> "PartFile":
-        with disk_errors(self.path.parent):
-            make_folder(self.path.parent)
-            self._fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    def __init__(self, path: Path, *, size: int | None = None, adopt: bool = False) -> None:
+        self.path = path
+        self._end = 0
+        self._kept = False
+        with disk_errors(path.parent):
+            make_folder(path.parent)
+            fresh = 0 if adopt else os.O_CREAT | os.O_EXCL
+            self._fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | fresh, 0o666)
             try:
-                self._reserve()
+                # What a name says of its writer may be wrong; a lock, where locks work, is not.
+                with suppress(OSError):
+                    fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self._reserve(size or 0)
             except BaseException:
-                self._discard()
+                self.close()
                 raise
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._discard()
+    @classmethod
+    def beside(cls, folder: Path, *, size: int | None = None) -> "PartFile":
+        """A part file with a name nobody else has, in `folder`."""
+        return cls(folder / f".{secrets.token_hex(8)}.part", size=size)
 
-    def write(self, chunk: bytes) -> None:
+    def close(self) -> None:
+        """Close the file and, unless it was committed or is to be kept, remove it."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+            if not self._kept:
+                self.path.unlink(missing_ok=True)
+
+    def keep(self) -> None:
+        """Leave the file where it is when it is closed: the next writer of the same bytes goes on from it."""
+        self._kept = True
+
+    def write(self, chunk: Bytes) -> None:
         """Append `chunk`."""
+        self.write_at(self._end, chunk)
+
+    def write_at(self, offset: int, chunk: Bytes) -> None:
+        """Write `chunk` at `offset`. Threads may write different places at once."""
         view = memoryview(chunk)
+        at = offset
         with disk_errors(self.path.parent):
             while view:
-                count = os.write(self._fd, view)
-                self._written += count
-                view = view[count:]
+                written = os.pwrite(self._fd, view, at)
+                at += written
+                view = view[written:]
+        self._end = max(self._end, at)
+
+    def read_at(self, offset: int, into: memoryview) -> int:
+        """Fill `into` with the bytes at `offset`; returns how many there were."""
+        done = 0
+        with disk_errors(self.path):
+            while done < len(into):
+                got = os.preadv(self._fd, [into[done:]], offset + done)
+                if not got:
+                    break
+                done += got
+        return done
+
+    def start_writeback(self, offset: int, length: int) -> None:
+        """Let the disk begin with these bytes, so that the fsync at the end finds little left to do."""
+        start_writeback(self._fd, offset, length)
 
     def commit(self, target: Path, *, mode: int | None = None, replace: bool = True) -> None:
-        """Make the file visible as `target`, durably; with `replace` off, raises FileKept when one stands there."""
+        """Make the file visible as `target`, durably; with `replace` off, raises FileKept when one stands there.
+
+        `mode` is narrowed by the umask.
+        """
         with disk_errors(target):
             # The space that was reserved may be more than was written.
-            os.ftruncate(self._fd, self._written)
+            os.ftruncate(self._fd, self._end)
             os.fsync(self._fd)
             if mode is not None:
-                os.fchmod(self._fd, mode)
+                # The file was made 0666 less the umask: its mode tells the umask without changing it.
+                os.fchmod(self._fd, mode & os.fstat(self._fd).st_mode)
             make_folder(target.parent)
             if replace:
                 self.path.replace(target)
@@ -79,23 +125,36 @@ class PartFile:
         with disk_errors(source), source.open("rb") as file:
             try:
                 fcntl.ioctl(self._fd, _FICLONE, file.fileno())
-                self._written = os.fstat(self._fd).st_size
+                self._end = os.fstat(self._fd).st_size
             except OSError:
                 while chunk := file.read(CHUNK):
                     self.write(chunk)
 
-    def _reserve(self) -> None:
+    def _reserve(self, size: int) -> None:
         # A full disk shows before the first byte moves, not after the last.
-        if self._size and hasattr(os, "posix_fallocate"):
+        if size and hasattr(os, "posix_fallocate"):
             try:
-                os.posix_fallocate(self._fd, 0, self._size)
+                os.posix_fallocate(self._fd, 0, size)
             except OSError as error:
                 if error.errno in _FULL:
                     raise
 
-    def _discard(self) -> None:
-        os.close(self._fd)
-        self.path.unlink(missing_ok=True)
+
+def start_writeback(fd: int, offset: int, length: int) -> None:
+    """Start writing a range of a file to disk, without waiting; where the system has no such call, nothing."""
+    call = _sync_file_range()
+    if call:
+        call(fd, offset, length, _SYNC_FILE_RANGE_WRITE)
+
+
+@cache
+def _sync_file_range() -> Callable[..., int] | None:
+    import ctypes
+
+    found: Any = getattr(ctypes.CDLL(None), "sync_file_range", None)
+    if found is not None:
+        found.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
+    return cast("Callable[..., int] | None", found)
 
 
 def link(source: Path, target: Path, *, replace: bool = False) -> None:
@@ -104,7 +163,7 @@ def link(source: Path, target: Path, *, replace: bool = False) -> None:
         if not replace:
             _link_new(source, target)
             return
-        aside = _aside(target.parent)
+        aside = target.parent / f".{secrets.token_hex(8)}.link"
         aside.hardlink_to(source)
         aside.replace(target)
         # Renaming one name of a file onto another name of it leaves both.
@@ -143,6 +202,22 @@ def sync_folder(folder: Path) -> None:
         os.close(fd)
 
 
+def hot_chunks(file: BufferedReader) -> Iterator[memoryview]:
+    """The bytes of an open file from its beginning, in two buffers used in turn.
+
+    A chunk stays as it is until the next but one is asked for. Buffers that are used again stay in the processor's
+    cache, and cost no page faults.
+    """
+    buffers = (bytearray(_HOT_CHUNK), bytearray(_HOT_CHUNK))
+    file.seek(0)
+    for turn in count():
+        view = memoryview(buffers[turn % 2])
+        got = file.readinto(view)
+        if not got:
+            return
+        yield view[:got]
+
+
 def read_chunks(path: Path, *, start: int = 0, length: int | None = None) -> Iterator[bytes]:
     """The bytes of a file from `start`, `length` of them or all."""
     with path.open("rb") as file:
@@ -151,10 +226,6 @@ def read_chunks(path: Path, *, start: int = 0, length: int | None = None) -> Ite
         while left and (chunk := file.read(CHUNK if left < 0 else min(CHUNK, left))):
             left -= len(chunk) if left > 0 else 0
             yield chunk
-
-
-def _aside(folder: Path) -> Path:
-    return folder / f".{secrets.token_hex(8)}.part"
 
 
 @contextmanager

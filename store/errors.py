@@ -14,6 +14,7 @@ StoreError
 ├── Unreachable            the store does not answer
 ├── Refused                the store answers no
 ├── NoSpace                the disk or the quota is full
+│   └── OverBudget         the cache may not grow so much
 ├── Unsafe                 a file the gate refuses: empty, not GGUF, not whole
 ├── SourceChanged          a file changed while it was being put
 ├── FileKept               a file stands where one was to be written
@@ -85,6 +86,10 @@ class Refused(StoreError):
 
 class NoSpace(StoreError):
     """The disk or the quota is full."""
+
+
+class OverBudget(NoSpace):
+    """The cache may not grow so much: the message names what holds its budget."""
 
 
 class Unsafe(StoreError):

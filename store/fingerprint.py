@@ -10,6 +10,7 @@ from blake3 import blake3
 from .blocks import BLOCK_SIZE, BlockList
 from .closing import Closing
 from .digest import Digest
+from .disk import Bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,7 @@ class Fingerprint:
 class Fingerprinter(Closing):
     """Hashes a stream one chunk behind its reader, on threads of its own: reading and hashing overlap.
 
-    Chunks given to `update` must not change afterwards. At most one chunk waits, so memory stays bounded.
+    A chunk given to `update` must not change until the next was taken. At most one waits, so memory stays bounded.
     """
 
     def __init__(self) -> None:
@@ -44,7 +45,7 @@ class Fingerprinter(Closing):
         """Stop the threads."""
         self._threads.shutdown()
 
-    def update(self, chunk: bytes) -> None:
+    def update(self, chunk: Bytes) -> None:
         """Take the next bytes of the stream."""
         self._wait()
         self._size += len(chunk)
@@ -64,7 +65,7 @@ class Fingerprinter(Closing):
         for future in self._running:
             future.result()
 
-    def _add_to_blocks(self, chunk: bytes) -> None:
+    def _add_to_blocks(self, chunk: Bytes) -> None:
         view = memoryview(chunk)
         while view:
             taken = view[: BLOCK_SIZE - self._in_block]
@@ -76,7 +77,7 @@ class Fingerprinter(Closing):
                 self._block, self._in_block = blake3(), 0
 
 
-def fingerprint(chunks: Iterable[bytes]) -> Fingerprint:
+def fingerprint(chunks: Iterable[Bytes]) -> Fingerprint:
     """The fingerprint of everything in `chunks`."""
     with Fingerprinter() as hasher:
         for chunk in chunks:

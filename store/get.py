@@ -1,17 +1,28 @@
 """Getting a model: every byte is counted and hashed on its way into the cache, and visible only when right."""
 
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from .blocks import BLOCK_SIZE, BlockList
 from .bucket import Bucket
 from .cache import Cache
-from .errors import Damaged, KeyNotFound, StoreError
-from .fingerprint import Fingerprint, Fingerprinter
-from .layout import blob_key, blocks_key
+from .digest import Digest
+from .disk import PartFile
+from .download import Download, Pace
+from .errors import Damaged, KeyNotFound, NoSpace, Refused, Unreachable
+from .fetcher import Wanted
+from .fingerprint import Fingerprint
+from .flight import single_flight
+from .layout import PARTIAL, blob_key, blocks_key
 from .manifest import FileEntry, Manifest
-from .progress import Progress
+from .partial import adopt, create, leave
+from .progress import Progress, silent
+
+_HEAL = "put the file again with --force"
+_RESUMABLE = (Unreachable, Refused, NoSpace, KeyboardInterrupt, SystemExit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +53,17 @@ class GetResult:
         return sum(file.fetched_bytes for file in self.files)
 
 
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """Where bytes come from and go to, how hard to pull, whom to tell, and where remarks are kept."""
+
+    bucket: Bucket
+    cache: Cache
+    pace: Pace = field(default_factory=Pace)
+    progress: Progress = silent
+    remarks: list[str] = field(default_factory=list)
+
+
 def from_cache(manifest: Manifest, cache: Cache, *, progress: Progress) -> GetResult | None:
     """The model if the cache holds all of it, verified."""
     began = time.monotonic()
@@ -54,59 +76,114 @@ def from_cache(manifest: Manifest, cache: Cache, *, progress: Progress) -> GetRe
     return GetResult(manifest, tuple(files), time.monotonic() - began)
 
 
-def get(manifest: Manifest, cache: Cache, *, bucket: Bucket, progress: Progress) -> GetResult:
+def get(manifest: Manifest, fetch: Fetch) -> GetResult:
     """The model, fetching what the cache lacks; raises Damaged when the store's bytes are not what they should be."""
     began = time.monotonic()
-    files = []
-    for entry in manifest.files:
-        path = cache.find(entry.digest, progress)
-        fetched = 0
-        if path is None:
-            path, fetched = _fetch(entry, cache, bucket=bucket, progress=progress), entry.size
-        files.append(CachedFile(entry, path, fetched))
-    cache.keep_manifest(manifest)
-    return GetResult(manifest, tuple(files), time.monotonic() - began)
+    files = tuple(_file(entry, manifest, fetch) for entry in manifest.files)
+    fetch.cache.keep_manifest(manifest)
+    return GetResult(manifest, files, time.monotonic() - began)
 
 
-def _fetch(entry: FileEntry, cache: Cache, *, bucket: Bucket, progress: Progress) -> Path:
-    with cache.receive(entry.size) as part, Fingerprinter() as hasher:
-        done = 0
-        progress("download", 0, entry.size)
-        try:
-            for chunk in bucket.backend.read(blob_key(entry.digest)):
-                done += len(chunk)
-                if done > entry.size:
-                    raise Damaged(f"{bucket.url} holds more than {entry.size} bytes for {entry.digest}")
-                hasher.update(chunk)
-                part.write(chunk)
-                progress("download", done, entry.size)
-        except KeyNotFound as error:
-            raise Damaged(f"{bucket.url} lists {entry.digest} but lacks its bytes", hint=_HEAL) from error
-        found = hasher.finish()
-        if found.digest != entry.digest:
-            raise _damage(entry, found, bucket)
-        return cache.admit(part, found)
+def _file(entry: FileEntry, manifest: Manifest, fetch: Fetch) -> CachedFile:
+    path = fetch.cache.find(entry.digest, fetch.progress)
+    if path:
+        return CachedFile(entry, path, 0)
+    folder = fetch.cache.root / PARTIAL
+    with single_flight(folder, entry.digest, done=lambda: fetch.cache.has(entry.digest)):
+        path = fetch.cache.find(entry.digest, fetch.progress)
+        if path:
+            return CachedFile(entry, path, 0)
+        found = _fetched(entry, fetch, keep=[file.digest for file in manifest.files])
+        fetch.cache.count(misses=1, bytes_fetched=found.fetched_bytes)
+        return found
 
 
-_HEAL = "put the file again with --force"
+def _fetched(entry: FileEntry, fetch: Fetch, *, keep: list[Digest]) -> CachedFile:
+    # The store's own copy is looked at before space is taken for it.
+    _check_size(entry, fetch.bucket)
+    wanted = Wanted(blob_key(entry.digest), entry.size, _block_list(entry, fetch))
+    with (
+        _part(entry, wanted, fetch, keep=keep) as part,
+        Download(fetch.bucket.source, wanted, part, pace=fetch.pace) as download,
+    ):
+        with _left_for_later(part, entry, download):
+            download.adopt()
+            fetch.progress("download", download.here, entry.size)
+            found = download.run(lambda done: fetch.progress("download", done, entry.size))
+        _judge(entry, found, download, fetch)
+        return CachedFile(entry, fetch.cache.admit(part, found), download.fetched)
 
 
-def _damage(entry: FileEntry, found: Fingerprint, bucket: Bucket) -> Damaged:
-    message = f"{bucket.url} holds wrong bytes for {entry.digest}: "
-    if found.size != entry.size:
-        return Damaged(message + f"{found.size} of {entry.size} came, digest {found.digest}", hint=_HEAL)
-    return Damaged(message + f"their digest is {found.digest}{_where(entry, found, bucket)}", hint=_HEAL)
-
-
-def _where(entry: FileEntry, found: Fingerprint, bucket: Bucket) -> str:
-    # The list only names the place; that the bytes are wrong is certain without it.
+@contextmanager
+def _left_for_later(part: PartFile, entry: FileEntry, download: Download) -> Iterator[None]:
+    # Without a list to check it by, what came so far would be of no use to anybody.
     try:
-        listed = BlockList.decode(b"".join(bucket.backend.read(blocks_key(entry.digest))))
-    except StoreError:
-        return ""
-    index = listed.first_difference(found.blocks)
-    if index is None:
-        return ""
-    first = index * BLOCK_SIZE
-    last = min(first + BLOCK_SIZE, entry.size) - 1
-    return f"; the first wrong block is {index} (bytes {first}-{last})"
+        yield
+    except _RESUMABLE:
+        download.close()
+        if download.resumable and download.here:
+            leave(part, entry.digest)
+        raise
+
+
+def _part(entry: FileEntry, wanted: Wanted, fetch: Fetch, *, keep: list[Digest]) -> PartFile:
+    folder = fetch.cache.root / PARTIAL
+    found = adopt(folder, entry.digest, size=entry.size) if wanted.blocks else None
+    if found:
+        return found
+    with fetch.cache.room():
+        fetch.cache.make_room(entry.size, keep=keep)
+        part = create(folder, entry.digest, size=entry.size)
+    damaged = fetch.cache.quarantined(entry.digest, size=entry.size) if wanted.blocks else None
+    if damaged:
+        try:
+            # Most of its blocks are right: only the others have to come again.
+            part.clone(damaged)
+        except BaseException:
+            part.close()
+            raise
+    return part
+
+
+def _check_size(entry: FileEntry, bucket: Bucket) -> None:
+    try:
+        size = bucket.backend.stat(blob_key(entry.digest)).size
+    except KeyNotFound as error:
+        raise Damaged(f"{bucket.url} lists {entry.digest} but lacks its bytes", hint=_HEAL) from error
+    if size != entry.size:
+        raise Damaged(
+            f"{bucket.url} holds wrong bytes for {entry.digest}: {size} of them, not {entry.size}", hint=_HEAL
+        )
+
+
+def _block_list(entry: FileEntry, fetch: Fetch) -> BlockList | None:
+    try:
+        data = b"".join(fetch.bucket.backend.read(blocks_key(entry.digest)))
+        blocks = BlockList.decode(data)
+    except (KeyNotFound, Damaged) as error:
+        fetch.remarks.append(f"the block list of {entry.digest.short} is not usable ({error}): only SHA-256 checks it")
+        return None
+    if Digest.of(data) != entry.blocks or blocks.size != entry.size:
+        fetch.remarks.append(f"the block list of {entry.digest.short} is not the one its manifest names: not used")
+        return None
+    return blocks
+
+
+def _judge(entry: FileEntry, found: Fingerprint, download: Download, fetch: Fetch) -> None:
+    wrong = download.condemned
+    if found.digest == entry.digest:
+        if wrong is not None:
+            fetch.remarks.append(
+                f"the block list of {entry.digest.short} in {fetch.bucket.url} was wrong at block {wrong}, "
+                "its SHA-256 is right: the list was made anew here (llstore fsck --bucket --repair mends it there)"
+            )
+        return
+    place = "" if wrong is None else f"; the first wrong block is {wrong} ({_span(wrong, entry.size)})"
+    raise Damaged(
+        f"{fetch.bucket.url} holds wrong bytes for {entry.digest}: their digest is {found.digest}{place}", hint=_HEAL
+    )
+
+
+def _span(block: int, size: int) -> str:
+    first = block * BLOCK_SIZE
+    return f"bytes {first}-{min(first + BLOCK_SIZE, size) - 1}"

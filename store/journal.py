@@ -4,6 +4,7 @@ An entry is `{"op": …}` with what the operation needs (docs/bucket-format.md).
 """
 
 import json
+import time
 from collections.abc import Container, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import Any
 from . import ulid
 from .backends import Backend, Stat
 from .digest import Digest
-from .errors import KeyNotFound
+from .errors import KeyNotFound, Unreachable
 from .layout import JOURNAL, journal_key
 from .manifest import Manifest, canonical
 from .ref import Name
@@ -21,6 +22,7 @@ MOST_AHEAD = 10 * 60  # seconds an entry's name may be ahead of its object's age
 SWEEP_SECONDS = 10 * 60  # how long a sweep may delete
 OVERLAP = 15 * 60  # seconds by which a reader looks back, for entries that arrive late
 _READERS = 16
+_ATTEMPTS = 4
 _LATEST = 2.0**48 / 1000  # seconds: the last moment a ULID can name
 
 
@@ -66,10 +68,11 @@ def intent_entry(digests: Iterable[Digest]) -> dict[str, Any]:
 
 
 class Journal:
-    """The entries of one bucket."""
+    """The entries of one bucket. `writer` is the backend that does not try again by itself."""
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, *, writer: Backend | None = None) -> None:
         self._backend = backend
+        self._writer = writer or backend
         self._latest = ""
 
     def read(self, *, seen: Container[str], since: float | None = None) -> Iterator[Entry | Skipped]:
@@ -97,9 +100,17 @@ class Journal:
 
     def append(self, document: dict[str, Any]) -> Entry:
         """Write an entry, newer than every valid one seen."""
-        self._latest = ulid.mint(self._backend.clock(), after=self._latest)
         data = canonical(document)
-        self._backend.write(journal_key(self._latest), [data], size=len(data))
+        for attempt in range(_ATTEMPTS):
+            # Each attempt has a name of its own moment: an entry that lands late must not look early.
+            self._latest = ulid.mint(self._backend.clock(), after=self._latest)
+            try:
+                self._writer.write(journal_key(self._latest), [data], size=len(data))
+                break
+            except Unreachable:
+                if attempt == _ATTEMPTS - 1:
+                    raise
+                time.sleep(2.0**attempt / 4)
         return Entry(self._latest, document)
 
     def swept_until(self, digest: Digest) -> float:

@@ -1,28 +1,24 @@
-"""Which cached files were verified, so that a hit costs a stat and not a hash. Advisory: losing it costs time only."""
+"""Which cached files were verified, so that a hit costs a stat and not a hash, and when each was last used."""
 
 import os
-import sqlite3
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
+from .cache_db import CacheDb, Statement
 from .digest import Digest
 
-SCHEMA = 1
-_LOCK_SECONDS = 5.0
-_TABLE = """
-CREATE TABLE IF NOT EXISTS receipts (
-    path TEXT PRIMARY KEY,
-    digest TEXT NOT NULL,
-    inode INTEGER NOT NULL,
-    size INTEGER NOT NULL,
-    mtime_ns INTEGER NOT NULL,
-    ctime_ns INTEGER NOT NULL,
-    used_at REAL NOT NULL
-)
-"""
+FRESH_SECONDS = 60.0  # a file used so recently is not noted as used again
 
 Stamp = tuple[int, int, int, int]
+
+_FIND = "SELECT inode, size, mtime_ns, ctime_ns, used_at FROM receipts WHERE path = ? AND digest = ?"
+_RECORD = """
+INSERT INTO receipts VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (path) DO UPDATE SET
+    digest = excluded.digest, inode = excluded.inode, size = excluded.size,
+    mtime_ns = excluded.mtime_ns, ctime_ns = excluded.ctime_ns, used_at = max(used_at, excluded.used_at)
+"""
 
 
 def stamp(status: os.stat_result) -> Stamp:
@@ -30,74 +26,68 @@ def stamp(status: os.stat_result) -> Stamp:
     return (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """A verified file: its stamp, and when it was last used, in seconds since 1970."""
+
+    stamp: Stamp
+    used_at: float
+
+    @property
+    def size(self) -> int:
+        """The file's size in bytes."""
+        return self.stamp[1]
+
+    def stale(self, now: float) -> bool:
+        """Whether its use is worth noting again."""
+        return abs(now - self.used_at) > FRESH_SECONDS
+
+
 class Receipts:
-    """The table of verified files, in SQLite at `path`. A broken or unwritable database is an empty one."""
+    """The table of verified files. Losing it costs time only."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._connection: sqlite3.Connection | None = None
+    def __init__(self, db: CacheDb) -> None:
+        self._db = db
 
-    def close(self) -> None:
-        """Close the database."""
-        if self._connection:
-            self._connection.close()
-            self._connection = None
+    def find(self, path: Path, digest: Digest) -> Receipt | None:
+        """The receipt of a file that was verified to be `digest` and has not changed since, or None."""
+        for *seen, used_at in self._db.read(_FIND, (str(path), digest.hex)):
+            with suppress(OSError):
+                now = stamp(path.stat())
+                return Receipt(now, _number(used_at)) if tuple(seen) == now else None
+        return None
 
     def holds(self, path: Path, digest: Digest) -> bool:
-        """Whether the file at `path` was verified to be `digest` and has not changed since."""
-        query = "SELECT inode, size, mtime_ns, ctime_ns FROM receipts WHERE path = ? AND digest = ?"
-        try:
-            found = self._open().execute(query, (str(path), digest.hex)).fetchone()
-            return found is not None and tuple(found) == stamp(path.stat())
-        except (sqlite3.Error, OSError):
-            return False
+        """Whether there is a valid receipt."""
+        return self.find(path, digest) is not None
 
     def record(self, path: Path, digest: Digest, *, seen: Stamp | None = None) -> None:
-        """Note that the file at `path` was verified to be `digest` while its stamp was `seen`, by default just now."""
-        with suppress(sqlite3.Error, OSError):
-            row = (str(path), digest.hex, *(seen or stamp(path.stat())), time.time())
-            self._change("INSERT OR REPLACE INTO receipts VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+        """Note that the file at `path` was verified to be `digest` while its stamp was `seen`, by default just now.
 
-    def touch(self, path: Path) -> None:
-        """Note that the file at `path` was used."""
-        with suppress(sqlite3.Error, OSError):
-            self._change("UPDATE receipts SET used_at = ? WHERE path = ?", (time.time(), str(path)))
-
-    def _change(self, statement: str, values: tuple[object, ...]) -> None:
-        connection = self._open()
-        connection.execute(statement, values)
-        connection.commit()
-
-    def _open(self) -> sqlite3.Connection:
-        if self._connection is None:
-            self._connection = self._connect()
-        return self._connection
-
-    def _connect(self) -> sqlite3.Connection:
+        Verifying is not using: a file of which nothing is known was used when it was written.
+        """
         with suppress(OSError):
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            return self._prepare()
-        except sqlite3.OperationalError:
-            # Locked, or on a read-only disk: what it says can still be read.
-            return sqlite3.connect(f"{self._path.absolute().as_uri()}?mode=ro", uri=True, timeout=_LOCK_SECONDS)
-        except sqlite3.DatabaseError:
-            self._path.unlink()
-            return self._prepare()
+            found = seen or stamp(path.stat())
+            used_at = min(found[2] / 1e9, time.time())
+            self._db.write((_RECORD, (str(path), digest.hex, *found, used_at)))
 
-    def _prepare(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self._path, timeout=_LOCK_SECONDS)
-        try:
-            # Losing the newest rows to a power cut costs a hash; an fsync would cost every hit.
-            connection.execute("PRAGMA synchronous = OFF")
-            if connection.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
-                raise sqlite3.DatabaseError("damaged")
-            if connection.execute("PRAGMA user_version").fetchone()[0] != SCHEMA:
-                connection.execute("DROP TABLE IF EXISTS receipts")
-                connection.execute(_TABLE)
-                connection.execute(f"PRAGMA user_version = {SCHEMA}")
-                connection.commit()
-        except BaseException:
-            connection.close()
-            raise
-        return connection
+    def touch(self, path: Path, *, now: float, also: tuple[Statement, ...] = ()) -> bool:
+        """Note that the file at `path` is used, and in the same write run `also`. Whether that worked."""
+        return self._db.write(("UPDATE receipts SET used_at = ? WHERE path = ?", (now, str(path))), *also)
+
+    def forget(self, path: Path) -> None:
+        """Drop what is known of the file at `path`."""
+        self._db.write(("DELETE FROM receipts WHERE path = ?", (str(path),)))
+
+    def all(self) -> dict[str, Receipt]:
+        """What is known of every file, by path, valid or not."""
+        rows = self._db.read("SELECT path, inode, size, mtime_ns, ctime_ns, used_at FROM receipts")
+        return {str(path): Receipt((*map(_whole, seen),), _number(used_at)) for path, *seen, used_at in rows}  # type: ignore[arg-type]
+
+
+def _whole(value: object) -> int:
+    return value if isinstance(value, int) else -1
+
+
+def _number(value: object) -> float:
+    return float(value) if isinstance(value, int | float) else 0.0

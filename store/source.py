@@ -2,12 +2,12 @@
 
 import os
 from collections.abc import Iterator
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 from .blocks import BLOCK_SIZE
 from .closing import Closing
-from .disk import CHUNK, disk_errors
+from .disk import disk_errors, hot_chunks
 from .errors import DiskError, FileNotThere, SourceChanged, Unsafe
 from .fingerprint import Fingerprint, fingerprint
 from .gguf import GgufHeader, read_header
@@ -38,12 +38,12 @@ class Source(Closing):
 
     def fingerprint(self, progress: Progress) -> Fingerprint:
         """What the file's bytes are: the first pass."""
-        return fingerprint(self._read(CHUNK, "hash", progress))
+        return fingerprint(self._chunks(progress))
 
     def blocks(self, found: Fingerprint, progress: Progress) -> Iterator[bytes]:
         """The bytes again, in blocks, each checked against the first pass before it leaves; raises SourceChanged."""
         count = 0
-        for index, block in enumerate(self._read(BLOCK_SIZE, "upload", progress)):
+        for index, block in enumerate(self._blocks(progress)):
             if not found.blocks.holds(index, block):
                 raise self._changed()
             count += 1
@@ -51,18 +51,28 @@ class Source(Closing):
         if count != len(found.blocks.hashes):
             raise self._changed()
 
-    def _read(self, count: int, step: str, progress: Progress) -> Iterator[bytes]:
+    def _chunks(self, progress: Progress) -> Iterator[memoryview]:
         done = 0
-        progress(step, 0, self.size)
-        self._file.seek(0)
-        while chunk := self._next(count):
-            yield chunk
-            done += len(chunk)
-            progress(step, done, self.size)
-
-    def _next(self, count: int) -> bytes:
+        progress("hash", 0, self.size)
         with disk_errors(self.path):
-            return self._file.read(count)
+            for chunk in hot_chunks(self._file):
+                yield chunk
+                done += len(chunk)
+                progress("hash", done, self.size)
+
+    def _blocks(self, progress: Progress) -> Iterator[bytes]:
+        done = 0
+        progress("upload", 0, self.size)
+        self._file.seek(0)
+        while block := self._next():
+            yield block
+            done += len(block)
+            progress("upload", done, self.size)
+
+    def _next(self) -> bytes:
+        # A block is given away whole, and its memory with it: several are on their way at once.
+        with disk_errors(self.path):
+            return self._file.read(BLOCK_SIZE)
 
     def _changed(self) -> SourceChanged:
         return SourceChanged(
@@ -71,7 +81,7 @@ class Source(Closing):
         )
 
 
-def _open(path: Path) -> BinaryIO:
+def _open(path: Path) -> BufferedReader:
     try:
         if path.is_dir():
             raise DiskError(f"{path} is a folder", hint="put one file")

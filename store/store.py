@@ -1,7 +1,7 @@
 """The store as one thing: a bucket, its catalog, and this machine's cache."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING
 from . import get as getting
 from . import put as putting
 from .backends import open_backend, refuse_credentials
+from .backends.retry import Retrying
 from .bucket import Bucket
 from .cache import Cache
 from .closing import Closing
 from .digest import Digest
 from .disk import disk_errors, make_folder
+from .download import Pace
 from .errors import AmbiguousRef, Damaged, ModelNotFound, Unreachable
-from .get import GetResult
+from .finding import Depth, Report
+from .get import Fetch, GetResult
 from .journal import Entry, Skipped
 from .manifest import Manifest
 from .model import Model
@@ -27,15 +30,22 @@ from .source import Source
 if TYPE_CHECKING:
     from .catalog import Catalog
 
+ATTEMPTS, PATIENCE = 6, 30.0  # of one small request, and the seconds they may take
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Where a store lies and where this machine keeps its part. Without `url`: the embedded store in `data/store`."""
+    """Where a store lies and where this machine keeps its part. Without `url`: the embedded store in `data/store`.
+
+    `cache_max_bytes` is the cache's budget, by default a share of its disk.
+    """
 
     cache: Path
     data: Path
     url: str | None = None
     offline: bool = False
+    cache_max_bytes: int | None = None
+    pace: Pace = field(default_factory=Pace)
 
     @property
     def embedded(self) -> Path:
@@ -60,6 +70,7 @@ class Store(Closing):
             settings.embedded if self._embedded else settings.cache,
             receipts=settings.cache / "cache.db",
             is_store=self._embedded,
+            max_bytes=settings.cache_max_bytes,
         )
         self.warnings: list[str] = []
 
@@ -77,7 +88,8 @@ class Store(Closing):
         if self._embedded:
             with disk_errors(self._settings.embedded):
                 make_folder(self._settings.embedded)
-        return Bucket(open_backend(self.url))
+        source = open_backend(self.url)
+        return Bucket(Retrying(source, attempts=ATTEMPTS, deadline=PATIENCE), source=source)
 
     @cached_property
     def catalog(self) -> "Catalog":
@@ -129,8 +141,9 @@ class Store(Closing):
             self.sync()
             bucket.initialize()
             stored = self.catalog.model(examined.manifest.model)
-            force = request.force or not self._sound(examined.manifest.model, progress)
-            upload = putting.Upload(source, examined, progress, force=force)
+            if not self._sound(examined.manifest.model, progress):
+                request = replace(request, force=True)
+            upload = putting.Upload(source, examined, progress)
             result = putting.put(bucket, request, upload=upload, stored=stored)
         self.catalog.apply(result.entries)
         if self._embedded and not result.deduplicated:
@@ -149,7 +162,7 @@ class Store(Closing):
         # A model found by name or prefix brings its manifest along; a full digest needs no catalog.
         known = None if isinstance(ref, Digest) else self.catalog.model(model)
         manifest = known.manifest if known else self.bucket.manifest(model)
-        return getting.get(manifest, self.cache, bucket=self.bucket, progress=progress)
+        return getting.get(manifest, self._fetch(progress))
 
     def models(self) -> list[Model]:
         """All models of the store, newest first."""
@@ -161,9 +174,41 @@ class Store(Closing):
         digest = self.resolve(ref)
         return self.catalog.model(digest) or Model(self._manifest(digest))
 
+    def fsck(self, depth: Depth, *, bucket: bool = False, progress: Progress = silent) -> Report:
+        """Check the cache and, with `bucket`, the store too, mending what can be mended if `depth` says so."""
+        from .fsck_bucket import BucketCheck
+        from .fsck_cache import CacheCheck
+
+        report = CacheCheck(self.cache, depth, self._refetch, progress).report()
+        if bucket:
+            manifests = [model.manifest for model in self.models()]
+            report += BucketCheck(self.bucket, self.cache, depth, progress).report(manifests)
+        return report
+
     def is_cached(self, manifest: Manifest) -> bool:
         """Whether all files of a model are on this machine."""
         return all(self.cache.has(file.digest) for file in manifest.files)
+
+    def _fetch(self, progress: Progress) -> Fetch:
+        return Fetch(self.bucket, self.cache, self._settings.pace, progress, self.warnings)
+
+    def _refetch(self, digest: Digest) -> int:
+        if self._embedded:
+            raise Damaged("the embedded store has no second copy", hint="put the file again")
+        if self.offline:
+            raise Unreachable("offline", hint="leave out --offline")
+        return getting.get(self._holder(digest), self._fetch(silent)).fetched_bytes
+
+    def _holder(self, digest: Digest) -> Manifest:
+        """A manifest that names the blob: for a single file its own, else that of a model it belongs to."""
+        try:
+            return self._manifest(digest)
+        except ModelNotFound:
+            known = [model.manifest for model in self.models()]
+            holder = next((one for one in known if digest in [file.digest for file in one.files]), None)
+            if holder is None:
+                raise
+            return holder
 
     def _manifest(self, digest: Digest) -> Manifest:
         kept = self.cache.manifest(digest)

@@ -36,7 +36,7 @@ def write(target: Target, result: GetResult, *, cache: Cache) -> Path:
     if target.link:
         cache.link(result.manifest.main.digest, target.path, replace=target.force)
         return target.path
-    with PartFile(target.path.parent) as part:
+    with PartFile.beside(target.path.parent) as part:
         part.clone(result.path)
         part.commit(target.path, replace=target.force)
     return target.path

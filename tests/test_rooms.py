@@ -14,6 +14,7 @@ DOORS = {
     "jinja2": {"runner/sandbox.py"},
     "boto3": {"store/backends/s3.py"},
     "botocore": {"store/backends/s3.py", "store/backends/s3_errors.py"},
+    "urllib3": {"store/backends/wire.py", "store/backends/s3_errors.py"},
     "sqlalchemy": {"store/catalog.py"},
     "rich": {"cli/bars.py"},
     "typer": {path.relative_to(ROOT).as_posix() for path in (ROOT / "cli").glob("*.py")},

@@ -1,5 +1,6 @@
 """Buckets of every kind, opened by URL. A kind's heavy library is loaded when the kind is."""
 
+import re
 from pathlib import Path
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
@@ -7,9 +8,9 @@ from ..errors import InvalidUrl
 from .base import Backend, Properties, Stat
 from .memory import MemoryBackend
 
-__all__ = ["Backend", "MemoryBackend", "Properties", "Stat", "open_backend"]
+__all__ = ["Backend", "MemoryBackend", "Properties", "Stat", "open_backend", "printable"]
 
-_KINDS = "file:///path or s3://bucket/prefix?endpoint=http://host:port"
+_KINDS = "file:///path, s3://bucket/prefix?endpoint=http://host:port, seaweedfs://host:port/path or https://host/path"
 
 
 def open_backend(url: str) -> Backend:
@@ -22,7 +23,17 @@ def open_backend(url: str) -> Backend:
         return _open_local(parts)
     if parts.scheme == "s3":
         return _open_s3(parts)
-    raise InvalidUrl(f"not a store URL: {url!r}", hint=f"use {_KINDS}")
+    if parts.scheme == "seaweedfs":
+        return _open_seaweedfs(parts)
+    if parts.scheme in ("http", "https"):
+        return _open_https(parts)
+    raise _no_store(url)
+
+
+def printable(url: str) -> str:
+    """A store URL without what may be secret in it: the query of a mirror, and credentials."""
+    bare = re.sub("//[^/?]*@", "//", url)
+    return bare if bare.lower().startswith("s3:") else bare.partition("?")[0]
 
 
 def refuse_credentials(url: str) -> None:
@@ -34,11 +45,17 @@ def refuse_credentials(url: str) -> None:
 
 def _split(url: str) -> SplitResult:
     if not url.isprintable() or " " in url or "#" in url:
-        raise InvalidUrl(f"not a store URL: {url!r}", hint=f"use {_KINDS}")
+        raise _no_store(url)
     try:
-        return urlsplit(url)
+        parts = urlsplit(url)
+        parts.port  # noqa: B018 - read, for it raises when it is none
     except ValueError as error:
-        raise InvalidUrl(f"not a store URL: {url!r}", hint=f"use {_KINDS}") from error
+        raise _no_store(url) from error
+    return parts
+
+
+def _no_store(url: str) -> InvalidUrl:
+    return InvalidUrl(f"not a store URL: {printable(url)!r}", hint=f"use {_KINDS}")
 
 
 def _open_local(parts: SplitResult) -> Backend:
@@ -51,19 +68,47 @@ def _open_local(parts: SplitResult) -> Backend:
 
 def _open_s3(parts: SplitResult) -> Backend:
     query = parse_qs(parts.query, keep_blank_values=True)
-    unknown = sorted(set(query) - {"endpoint", "region"})
-    empty = sorted(name for name, values in query.items() if not values[0])
-    if not parts.netloc or unknown or empty:
+    values = {"style": ("path", "virtual"), "anonymous": ("0", "1")}
+    known = {"endpoint", "region", "profile", "ca", *values}
+    wrong = {name for name, found in query.items() if name not in known or len(found) > 1 or not found[0]}
+    wrong |= {name for name, allowed in values.items() if name in query and query[name][0] not in allowed}
+    options = {name: found[0] for name, found in query.items()}
+    if "ca" in options and not Path(options["ca"]).is_file():
+        wrong.add("ca")
+    if not parts.netloc or wrong:
         raise InvalidUrl(
-            f"not an S3 store: {parts.geturl()!r}" + (f" ({', '.join(unknown + empty)}?)" if unknown or empty else ""),
-            hint="use s3://bucket/prefix?endpoint=http://host:port&region=name",
+            # The names of the options only: who puts a secret there shall not see it printed.
+            f"not an S3 store: s3://{parts.netloc}{parts.path}" + (f" ({', '.join(sorted(wrong))}?)" if wrong else ""),
+            hint="use s3://bucket/prefix?endpoint=http://host:port&region=name; docs/backends.md lists the options",
         )
     from .s3 import S3Backend, S3Location
 
     location = S3Location(
         bucket=parts.netloc,
         prefix=parts.path.strip("/"),
-        endpoint=query.get("endpoint", [None])[0],
-        region=query.get("region", [None])[0],
+        endpoint=options.get("endpoint"),
+        region=options.get("region"),
+        style=options.get("style"),
+        profile=options.get("profile"),
+        anonymous=options.get("anonymous") == "1",
+        ca=options.get("ca"),
     )
     return S3Backend(location)
+
+
+def _open_seaweedfs(parts: SplitResult) -> Backend:
+    if not parts.hostname or parts.query:
+        raise InvalidUrl(
+            f"not a SeaweedFS filer: {parts.geturl()!r}", hint="use seaweedfs://host:8888/path, the path of a folder"
+        )
+    from .seaweedfs import PORT, SeaweedBackend
+
+    return SeaweedBackend(f"{parts.netloc.rstrip(':')}:{PORT}" if parts.port is None else parts.netloc, parts.path)
+
+
+def _open_https(parts: SplitResult) -> Backend:
+    if not parts.hostname:
+        raise InvalidUrl(f"not a mirror: {printable(parts.geturl())!r}", hint="use https://host/path?query")
+    from .https import HttpsBackend
+
+    return HttpsBackend(f"{parts.scheme}://{parts.netloc}{parts.path}", query=parts.query)

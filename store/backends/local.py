@@ -39,7 +39,7 @@ class LocalBackend(Closing):
     def write(self, key: str, chunks: Iterable[bytes], *, size: int) -> None:
         """See Backend."""
         self._require_root()
-        with PartFile(self._root / PARTIAL, size=size) as part:
+        with PartFile.beside(self._root / PARTIAL, size=size) as part:
             for chunk in chunks:
                 part.write(chunk)
             part.commit(self._root / key, mode=READ_ONLY)

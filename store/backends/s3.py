@@ -2,64 +2,85 @@
 
 import time
 from collections.abc import Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import closing, suppress
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, closing
+from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import boto3
+import botocore.session
+from botocore import UNSIGNED
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+from botocore.httpsession import get_cert_path
 
 from ..closing import Closing
+from ..errors import SourceChanged
 from .base import Properties, Stat
-from .s3_errors import translated
+from .s3_errors import declined, region_of, translated
+from .s3_parts import IN_FLIGHT, PART_SIZE, Goal, PartedWrite, part_size
+from .wire import Declined, Wire
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
-    from mypy_boto3_s3.type_defs import CompletedPartTypeDef, GetObjectRequestTypeDef
 
-PART_SIZE = 8 * 1024 * 1024  # a block, so that a put sends the bytes it hashed without copying them
-MAX_PARTS = 10_000  # S3's limit
-IN_FLIGHT = 4
-CHUNK = 1024 * 1024
+__all__ = ["PART_SIZE", "S3Backend", "S3Location", "part_size"]
+
 CONNECT_SECONDS = 5
-READ_SECONDS = 60
+READ_SECONDS = 30
 ATTEMPTS = 4
+SIGNED_SECONDS = 3600
 
 
 @dataclass(frozen=True, slots=True)
 class S3Location:
-    """Where a store lies: a bucket, a prefix in it, and which server and region if not AWS's own choice."""
+    """Where a store lies and how it is reached: the options of its URL (docs/backends.md). None of it is secret."""
 
     bucket: str
     prefix: str = ""
     endpoint: str | None = None
     region: str | None = None
+    style: str | None = None
+    profile: str | None = None
+    anonymous: bool = False
+    ca: str | None = None
 
     @property
     def url(self) -> str:
         """The location as a store URL."""
-        query = [f"{name}={value}" for name, value in (("endpoint", self.endpoint), ("region", self.region)) if value]
-        return f"s3://{self.bucket}/{self.prefix}".rstrip("/") + ("?" + "&".join(query) if query else "")
+        options = {
+            "endpoint": self.endpoint,
+            "region": self.region,
+            "style": self.style,
+            "profile": self.profile,
+            "anonymous": "1" if self.anonymous else None,
+            "ca": self.ca,
+        }
+        query = "&".join(f"{name}={quote(value, safe='/:[]')}" for name, value in options.items() if value)
+        return f"s3://{self.bucket}/{self.prefix}".rstrip("/") + (f"?{query}" if query else "")
 
 
 class S3Backend(Closing):
-    """A bucket reached with the credentials boto3 finds (environment, profile, instance role)."""
+    """A bucket reached with the credentials boto3 finds (environment, profile, instance role), or with none.
+
+    Reads go over a wire of our own, each to a URL that boto3 signed: botocore's streams cost four times the work.
+    """
 
     def __init__(self, location: S3Location) -> None:
         self.properties = Properties(url=location.url)
+        self._location = location
         self._bucket = location.bucket
         self._prefix = f"{location.prefix}/" if location.prefix else ""
         self._ahead: float | None = None
-        with translated(location.url):
-            self._client = _client(location)
-        self._client.meta.events.register("after-call.s3", self._note_date)
+        with self._errors(""):
+            self._session, self._ca = _session(location)
+            self._client = self._open(location.region)
+        self._wire = Wire(self._client.meta.endpoint_url, ca=self._ca or get_cert_path(True))
 
     def close(self) -> None:
         """See Backend."""
         self._client.close()
+        self._wire.close()
 
     def stat(self, key: str) -> Stat:
         """See Backend."""
@@ -72,22 +93,31 @@ class S3Backend(Closing):
         if length == 0:
             self.stat(key)
             return
-        request: GetObjectRequestTypeDef = {"Bucket": self._bucket, "Key": self._prefix + key}
-        if start or length is not None:
-            request["Range"] = f"bytes={start}-{'' if length is None else start + length - 1}"
-        with self._errors(key):
-            answer = self._client.get_object(**request)
-            with closing(answer["Body"]) as body:
-                yield from body.iter_chunks(CHUNK)
+        try:
+            with closing(self._wire.read(self._signed(key), start=start, length=length)) as pieces:
+                for piece in pieces:
+                    if not self._wire.ranges and self.properties.ranges:
+                        self.properties = replace(self.properties, ranges=False)
+                    yield piece
+        except Declined as error:
+            region = None if self._location.region else region_of(error.answer)
+            if region is None or region == self._client.meta.region_name:
+                raise declined(error.answer, self.properties.url, key=key) from None
+            # As boto3 does for its own requests: the bucket lies in another region than the signature said.
+            self._client = self._open(region)
+            yield from self.read(key, start=start, length=length)
 
     def write(self, key: str, chunks: Iterable[bytes], *, size: int) -> None:
-        """See Backend."""
+        """See Backend. Above one part, what an earlier write of the same bytes left unfinished is resumed."""
+        if size > PART_SIZE:
+            goal = Goal(self._bucket, self._prefix + key, size, self.properties.url)
+            PartedWrite(self._client, goal).run(chunks)
+            return
+        body = b"".join(chunks)
+        if len(body) != size:
+            raise SourceChanged(f"{len(body)} of {size} bytes came for {key}", hint="put it again")
         with self._errors(key):
-            if size <= PART_SIZE:
-                body = b"".join(chunks)
-                self._client.put_object(Bucket=self._bucket, Key=self._prefix + key, Body=body)
-            else:
-                self._write_parts(self._prefix + key, chunks, part_size=part_size(size))
+            self._client.put_object(Bucket=self._bucket, Key=self._prefix + key, Body=body)
 
     def list(self, prefix: str, *, after: str = "") -> Iterator[Stat]:
         """See Backend."""
@@ -113,7 +143,26 @@ class S3Backend(Closing):
                 self._client.head_bucket(Bucket=self._bucket)
         return time.time() + (self._ahead or 0.0)
 
-    def _errors(self, key: str) -> Any:
+    def _signed(self, key: str) -> str:
+        # An address that lets its holder read: it goes to the wire and into no message.
+        params = {"Bucket": self._bucket, "Key": self._prefix + key}
+        with self._errors(key):
+            return self._client.generate_presigned_url("get_object", Params=params, ExpiresIn=SIGNED_SECONDS)
+
+    def _open(self, region: str | None) -> "S3Client":
+        found = region or self._session.region_name
+        client = self._session.client(
+            "s3",
+            endpoint_url=self._location.endpoint,
+            # A server of one's own has no regions; signatures need some name all the same.
+            region_name=found or ("us-east-1" if self._location.endpoint else None),
+            verify=self._ca,
+            config=_config(self._location),
+        )
+        client.meta.events.register("after-call.s3", self._note_date)
+        return client
+
+    def _errors(self, key: str) -> AbstractContextManager[None]:
         return translated(self.properties.url, key=key)
 
     def _note_date(self, parsed: dict[str, Any], **_: Any) -> None:
@@ -121,76 +170,29 @@ class S3Backend(Closing):
         if date:
             self._ahead = parsedate_to_datetime(date).timestamp() - time.time()
 
-    def _write_parts(self, key: str, chunks: Iterable[bytes], *, part_size: int) -> None:
-        with ThreadPoolExecutor(1, thread_name_prefix="upload") as thread:
-            # On a thread, so that Ctrl-C during the call does not lose the id of the upload it made.
-            made = thread.submit(self._client.create_multipart_upload, Bucket=self._bucket, Key=key)
-            try:
-                upload = made.result()["UploadId"]
-                parts = self._send_parts(key, upload, _rows(chunks, part_size))
-            except BaseException:
-                # Parts in flight have ended by now. An abort that fails leaves parts that the bucket's
-                # lifecycle rule removes; the object itself was never completed.
-                with suppress(ClientError, BotoCoreError, HTTPClientError):
-                    self._client.abort_multipart_upload(
-                        Bucket=self._bucket, Key=key, UploadId=made.result()["UploadId"]
-                    )
-                raise
-        self._client.complete_multipart_upload(
-            Bucket=self._bucket, Key=key, UploadId=upload, MultipartUpload={"Parts": parts}
-        )
 
-    def _send_parts(self, key: str, upload: str, rows: Iterator[bytes]) -> "tuple[CompletedPartTypeDef, ...]":
-        def send(number: int, body: bytes) -> "CompletedPartTypeDef":
-            answer = self._client.upload_part(
-                Bucket=self._bucket, Key=key, UploadId=upload, PartNumber=number, Body=body
-            )
-            return {"ETag": answer["ETag"], "PartNumber": number}
-
-        with ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="upload") as threads:
-            sent: list[Future[CompletedPartTypeDef]] = []
-            running: set[Future[CompletedPartTypeDef]] = set()
-            for number, body in enumerate(rows, 1):
-                # Memory holds the parts in flight and the one being filled, whatever the size of the blob.
-                if len(running) == IN_FLIGHT:
-                    done, running = wait(running, return_when=FIRST_COMPLETED)
-                    for future in done:
-                        future.result()
-                sent.append(threads.submit(send, number, body))
-                running.add(sent[-1])
-            return tuple(future.result() for future in sent)
+def _session(location: S3Location) -> tuple[boto3.session.Session, str | None]:
+    # The wire must trust the certificates that boto3 trusts, so their file is asked for here.
+    core = botocore.session.Session(profile=location.profile)
+    ca = location.ca or core.get_config_variable("ca_bundle")
+    return boto3.session.Session(botocore_session=core), ca
 
 
-def part_size(size: int) -> int:
-    """Bytes in a part of an object of `size` bytes: few enough parts for S3, small enough for memory."""
-    blocks = -(-size // (MAX_PARTS * PART_SIZE))
-    return max(blocks, 1) * PART_SIZE
-
-
-def _rows(chunks: Iterable[bytes], part_size: int) -> Iterator[bytes]:
-    waiting: list[bytes] = []
-    for chunk in chunks:
-        waiting.append(chunk)
-        while sum(map(len, waiting)) >= part_size:
-            row = waiting[0] if len(waiting) == 1 else b"".join(waiting)
-            yield row if len(row) == part_size else row[:part_size]
-            waiting = [row[part_size:]] if len(row) > part_size else []
-    if waiting:
-        yield b"".join(waiting)
-
-
-def _client(location: S3Location) -> "S3Client":
-    config = Config(
+def _config(location: S3Location) -> Config:
+    return Config(
         # Checksum trailers were stored inside objects by some servers (seaweedfs#6548).
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
-        s3={"addressing_style": "path" if location.endpoint else "auto"},
+        signature_version=UNSIGNED if location.anonymous else "s3v4",
+        s3={
+            # Not "auto": that signs addresses for AWS's global host, which redirects. A bucket whose name is none
+            # for a host is named in the path all the same.
+            "addressing_style": location.style or ("path" if location.endpoint else "virtual"),
+            # A hash over every byte sent, which readers do not rely on: they have a better one.
+            "payload_signing_enabled": False,
+        },
         retries={"total_max_attempts": ATTEMPTS, "mode": "standard"},
         connect_timeout=CONNECT_SECONDS,
         read_timeout=READ_SECONDS,
         max_pool_connections=2 * IN_FLIGHT,
     )
-    session = boto3.session.Session()
-    # A server of one's own has no regions; signatures need some name all the same.
-    region = location.region or session.region_name or ("us-east-1" if location.endpoint else None)
-    return session.client("s3", endpoint_url=location.endpoint, region_name=region, config=config)

@@ -1,6 +1,8 @@
 """Connections to HTTP servers, kept open and shared by threads. The only door to urllib3."""
 
-from collections.abc import Iterator, Mapping
+import re
+import ssl
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -8,14 +10,21 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import urllib3
-from urllib3.exceptions import HTTPError, LocationValueError
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import HTTPError, LocationValueError, ProtocolError, SSLError
 
 from ..closing import Closing
-from ..errors import InvalidUrl, Unreachable
+from ..errors import InvalidUrl, KeyNotFound, NoSpace, Refused, StoreError, Unreachable
 from .base import STALL_SECONDS
 
 CONNECT_SECONDS = 5.0
 PIECE = 256 * 1024  # small enough for malloc to reuse: fresh megabytes would cost a page fault every 4 KiB
+LONGEST = 64 * 1024 * 1024  # bytes of an answer that is taken whole
+
+_MAY_REPEAT = ("GET", "HEAD", "PUT", "DELETE")  # doing it twice is doing it once
+_CLOSED = (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
+_CONTENT_RANGE = re.compile(r"bytes[ =]\s*(\d+)-(\d+)/(?:\d+|\*)", re.IGNORECASE)
+_FULL = re.compile(rb"no space|no (?:more )?(?:writable|free) volume|insufficient storage", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +63,7 @@ class Wire(Closing):
         proxy = None if proxy_bypass(parts.netloc) else getproxies().get(parts.scheme)
         with _translated(url):
             self._pool = urllib3.ProxyManager(proxy, **settings) if proxy else urllib3.PoolManager(**settings)
+        self._pool.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
 
     def close(self) -> None:
         """Close the connections that are idle."""
@@ -62,52 +72,185 @@ class Wire(Closing):
     def ask(self, method: str, url: str, *, headers: Mapping[str, str] | None = None, body: Any = None) -> Answer:
         """One request and its whole answer, whatever its status; `body` is bytes or an iterable of them.
 
-        Raises Unreachable.
+        An iterable wants a Content-Length among `headers`, and must give just as many bytes; what it raises comes out
+        as it is, after the connection was cut. Raises Unreachable.
         """
-        with _translated(url):
-            answer = self._pool.request(method, url, headers=headers, body=body, redirect=False)
-            return Answer(answer.status, answer.headers, answer.data)
+        try:
+            with _translated(url):
+                return self._answer(method, url, headers=headers, body=body)
+        except _SourceFailed as failed:
+            reason = failed.reason
+        raise reason
 
     def read(
-        self, url: str, *, start: int = 0, length: int | None = None, headers: Mapping[str, str] | None = None
-    ) -> Iterator[bytes]:
+        self,
+        url: str,
+        *,
+        start: int = 0,
+        length: int | None = None,
+        headers: Mapping[str, str] | None = None,
+        accepts: Callable[[Answer], bool] | None = None,
+    ) -> Generator[bytes, None, None]:
         """The bytes at `url` from `start`, `length` of them or all, in pieces; raises Unreachable or Declined.
 
-        A server that sends the whole object instead of the range is read up to the range's end, and `ranges` is
-        False from then on.
+        None when the object ends before `start`. A server that sends the whole object instead of the range is read up
+        to the range's end, and `ranges` is False from then on. `accepts` sees the answer's head before its bytes are
+        taken, and may decline it. An answer that is shorter than its own head says is Unreachable.
         """
+        if length == 0:
+            return
+        ranged = start > 0 or length is not None
         asked = dict(headers or {})
-        if start or length is not None:
+        if ranged:
             asked["Range"] = f"bytes={start}-{'' if length is None else start + length - 1}"
         with _translated(url):
-            answer = self._pool.request(
-                "GET", url, headers=asked, preload_content=False, decode_content=False, redirect=False
-            )
+            answer = self._request("GET", url, headers=asked)
             try:
-                yield from self._pieces(answer, url, start=start, length=length)
+                if ranged and answer.status == 416:
+                    return
+                if answer.status not in (200, 206):
+                    raise Declined(Answer(answer.status, answer.headers, answer.read(PIECE)))
+                if accepts and not accepts(Answer(answer.status, answer.headers)):
+                    raise Declined(Answer(answer.status, answer.headers))
+                if ranged and answer.status == 200 and answer.headers.get("Content-Length") != "0":
+                    self.ranges = False
+                yield from _pieces(answer, url, start=start, length=length)
             finally:
-                # What was read to its end goes back to the pool; anything else must not be used again.
-                answer.close() if answer.length_remaining else answer.release_conn()
+                _let_go(answer)
 
-    def _pieces(self, answer: urllib3.BaseHTTPResponse, url: str, *, start: int, length: int | None) -> Iterator[bytes]:
-        if answer.status not in (200, 206):
-            raise Declined(Answer(answer.status, answer.headers, answer.read(1 << 20)))
-        skip = 0
-        if answer.status == 200 and (start or length is not None):
-            self.ranges, skip = False, start
-        elif answer.status == 206 and not answer.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
-            raise Unreachable(f"{_shown(url)} sent another range than was asked for", hint="try again")
-        left = length
-        while left is None or left > 0:
-            piece = answer.read(PIECE)
-            if not piece:
-                return
-            dropped = min(skip, len(piece))
-            skip -= dropped
+    def _answer(self, method: str, url: str, *, headers: Mapping[str, str] | None, body: Any) -> Answer:
+        answer = self._request(method, url, headers=headers, body=body)
+        data = bytearray()
+        try:
+            # Read until nothing comes: only then does urllib3 compare what came with what was promised.
+            while piece := answer.read(PIECE):
+                data += piece
+                if len(data) > LONGEST:
+                    raise Unreachable(f"{shown(url)} answers with more than {LONGEST} bytes", hint="check the address")
+        finally:
+            _let_go(answer)
+        return Answer(answer.status, answer.headers, bytes(data))
+
+    def _request(
+        self, method: str, url: str, *, headers: Mapping[str, str] | None, body: Any = None
+    ) -> urllib3.BaseHTTPResponse:
+        try:
+            return self._send(method, url, headers=headers, body=body)
+        except (ProtocolError, SSLError) as error:
+            whole = body is None or isinstance(body, bytes | bytearray | memoryview)
+            if method not in _MAY_REPEAT or not whole or not any(isinstance(cause, _CLOSED) for cause in error.args):
+                raise
+        # The server had closed an idle connection, and may have closed them all.
+        self._pool.clear()
+        return self._send(method, url, headers=headers, body=body)
+
+    def _send(self, method: str, url: str, *, headers: Mapping[str, str] | None, body: Any) -> urllib3.BaseHTTPResponse:
+        sent = dict(headers or {})
+        if isinstance(body, bytes | bytearray | memoryview):
+            sent["Content-Length"], body = str(len(body)), (body,)
+        return self._pool.request(
+            method,
+            url,
+            headers=sent,
+            body=None if body is None else _slices(body),
+            preload_content=False,
+            decode_content=False,
+            redirect=False,
+        )
+
+
+def failure(answer: Answer, url: str, *, key: str) -> StoreError:
+    """What an answer other than yes means, about the object `key` of the store at `url`, which holds no secret."""
+    status, key = answer.status, key or "/"
+    if status in (404, 410):
+        return KeyNotFound(f"no object {key} in {url}")
+    if status == 507 or (status >= 400 and _FULL.search(answer.body)):
+        return NoSpace(f"{url} has no space left (HTTP {status})")
+    if status >= 500 or status in (408, 429):
+        return Unreachable(f"{url} fails for {key} (HTTP {status})", hint="try again later")
+    if status in (401, 403):
+        return Refused(f"{url} refused {key} (HTTP {status})", hint="check who may use it")
+    return Refused(f"{url} answered HTTP {status} for {key}", hint="check the store URL")
+
+
+def shown(url: str) -> str:
+    """A URL as it may be printed: a query can hold a signature."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+class _SourceFailed(Exception):
+    """The body's own source raised. Wrapped, lest an OSError of a file be taken for one of the network."""
+
+    def __init__(self, reason: Exception) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
+
+
+class _Connection(HTTPConnection):
+    def connect(self) -> None:
+        super().connect()
+        # urllib3 would send under the time that connecting may take.
+        self.sock.settimeout(STALL_SECONDS)
+
+
+class _SecureConnection(HTTPSConnection):
+    def connect(self) -> None:
+        super().connect()
+        self.sock.settimeout(STALL_SECONDS)
+
+
+class _Pool(urllib3.HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _SecurePool(urllib3.HTTPSConnectionPool):
+    ConnectionCls = _SecureConnection
+
+
+def _slices(chunks: Iterable[bytes | bytearray | memoryview]) -> Iterator[memoryview]:
+    # A socket's time-out is for a whole send: of 8 MiB it would be a demand on the speed.
+    try:
+        for chunk in chunks:
+            view = memoryview(chunk)
+            for at in range(0, len(view), PIECE):
+                yield view[at : at + PIECE]
+    except Exception as error:
+        raise _SourceFailed(error) from error
+
+
+def _let_go(answer: urllib3.BaseHTTPResponse) -> None:
+    # An answer read to its end gave its connection back already. Any other connection still holds the rest of it.
+    answer.close()
+    answer.release_conn()
+
+
+def _pieces(answer: urllib3.BaseHTTPResponse, url: str, *, start: int, length: int | None) -> Iterator[bytes]:
+    skip, due = (0, _due(answer, url, start=start)) if answer.status == 206 else (start, 0)
+    if length is not None:
+        due = min(due, length)
+    left, done = length, 0
+    while left is None or left > 0:
+        piece = answer.read(PIECE)
+        if not piece:
+            break
+        dropped = min(skip, len(piece))
+        skip -= dropped
+        if dropped or left is not None:
             piece = piece[dropped:] if left is None else piece[dropped : dropped + left]
-            left = None if left is None else left - len(piece)
-            if piece:
-                yield piece
+        left = None if left is None else left - len(piece)
+        done += len(piece)
+        if piece:
+            yield piece
+    if done < due:
+        raise Unreachable(f"{shown(url)} ended after {done} of {due} bytes", hint="try again")
+
+
+def _due(answer: urllib3.BaseHTTPResponse, url: str, *, start: int) -> int:
+    found = _CONTENT_RANGE.match(answer.headers.get("Content-Range", ""))
+    if not found or int(found[1]) != start or int(found[2]) < start:
+        raise Unreachable(f"{shown(url)} sent another range than was asked for", hint="try again")
+    return int(found[2]) - start + 1
 
 
 @contextmanager
@@ -115,13 +258,23 @@ def _translated(url: str) -> Iterator[None]:
     try:
         yield
     except LocationValueError as error:
-        raise InvalidUrl(f"cannot use {_shown(url)}: {error}") from error
+        raise InvalidUrl(f"cannot use {shown(url)}", hint="check the host and the port") from error
+    except SSLError as error:
+        reason = getattr(error.args[0], "verify_message", "") if error.args else ""
+        if not reason:
+            raise _unreachable(url, error) from error
+        host = urlsplit(url).hostname
+        raise Unreachable(
+            f"the certificate of {host} is not trusted: {reason}", hint="check the host name, and who signed for it"
+        ) from error
     except (HTTPError, OSError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise Unreachable(f"cannot reach {_shown(url)}: {reason}", hint="check the address and the network") from error
+        raise _unreachable(url, error) from error
 
 
-def _shown(url: str) -> str:
-    # A query can hold a signature.
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc}{parts.path}"
+def _unreachable(url: str, error: Exception) -> Unreachable:
+    # urllib3 says "Connection aborted." and keeps what happened beside it.
+    inner = error.args[-1] if isinstance(error, ProtocolError) and isinstance(error.args[-1], Exception) else error
+    reason = " ".join(str(inner).split()) or type(inner).__name__
+    query = urlsplit(url).query
+    reason = reason.replace(query, "…") if query else reason
+    return Unreachable(f"cannot reach {shown(url)}: {reason[:200]}", hint="check the address and the network")

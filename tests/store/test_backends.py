@@ -2,24 +2,57 @@
 
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+from mirror import mirror
 from seaweed import SeaweedFS
 
-from llstore.store.backends import Backend, open_backend
+from llstore.store.backends import Backend, Properties, open_backend, printable
 from llstore.store.backends.s3 import PART_SIZE, part_size
 from llstore.store.errors import BucketNotFound, InvalidUrl, KeyNotFound, Refused, Unreachable
 
 MiB = 1024 * 1024
 
 
-@pytest.fixture(params=["memory", "local", "s3", "s3-prefix"])
+KINDS = ["memory", "local", "s3", "s3-prefix", "filer"]
+MIRRORS = ["mirror", "mirror-without-ranges"]
+
+
+@pytest.fixture(params=KINDS)
 def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Backend]:
+    """A bucket of every kind that can be written."""
     with closing(open_backend(_url(request, tmp_path))) as found:
         yield found
+
+
+@pytest.fixture(params=KINDS + MIRRORS)
+def readable(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Backend]:
+    """A bucket of every kind. What is written to a mirror goes into the folder that the mirror shows."""
+    if request.param not in MIRRORS:
+        with closing(open_backend(_url(request, tmp_path))) as found:
+            yield found
+        return
+    with mirror(tmp_path, ranges=request.param == "mirror") as server, closing(open_backend(server.url)) as shown:
+        yield Published(open_backend(tmp_path.as_uri()), shown)
+
+
+class Published:
+    """A folder to write into, and a mirror of it to read from."""
+
+    def __init__(self, folder: Backend, shown: Backend) -> None:
+        self._folder, self._shown = folder, shown
+        self.stat, self.read, self.clock, self.close = shown.stat, shown.read, shown.clock, shown.close
+        self.list, self.delete = shown.list, folder.delete
+
+    @property
+    def properties(self) -> Properties:
+        return self._shown.properties
+
+    def write(self, key: str, chunks: Iterable[bytes], *, size: int) -> None:
+        self._folder.write(key, chunks, size=size)
 
 
 def _url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
@@ -27,8 +60,16 @@ def _url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         return "memory://"
     if request.param == "local":
         return tmp_path.as_uri()
+    if request.param == "filer":
+        return filer_url(request)
     bucket = request.getfixturevalue("bucket")
     return bucket.replace("?", "/some/prefix?") if request.param == "s3-prefix" else bucket
+
+
+def filer_url(request: pytest.FixtureRequest) -> str:
+    server: SeaweedFS = request.getfixturevalue("seaweed")
+    bucket: str = request.getfixturevalue("bucket")
+    return server.filer_url(bucket.removeprefix("s3://").partition("?")[0])
 
 
 def write(backend: Backend, key: str, data: bytes) -> None:
@@ -39,57 +80,76 @@ def read(backend: Backend, key: str, **span: int) -> bytes:
     return b"".join(backend.read(key, **span))
 
 
-def test_what_was_written_is_read(backend: Backend) -> None:
-    write(backend, "a/b", b"hello")
-    assert read(backend, "a/b") == b"hello"
+def test_what_was_written_is_read(readable: Backend) -> None:
+    write(readable, "a/b", b"hello")
+    assert read(readable, "a/b") == b"hello"
 
 
-def test_an_empty_object_is_an_object(backend: Backend) -> None:
-    write(backend, "empty", b"")
-    assert backend.stat("empty").size == 0
-    assert read(backend, "empty") == b""
+def test_an_empty_object_is_an_object(readable: Backend) -> None:
+    write(readable, "empty", b"")
+    assert readable.stat("empty").size == 0
+    assert read(readable, "empty") == b""
 
 
-def test_stat_tells_size_and_age(backend: Backend) -> None:
-    write(backend, "a", b"12345")
-    stat = backend.stat("a")
+def test_stat_tells_size_and_age(readable: Backend) -> None:
+    write(readable, "a", b"12345")
+    stat = readable.stat("a")
     assert (stat.key, stat.size) == ("a", 5)
     assert abs(stat.modified - time.time()) < 60
 
 
 @pytest.mark.parametrize("key", ["absent", "a", "a/b/c"])
-def test_an_absent_key_is_not_found(backend: Backend, key: str) -> None:
-    write(backend, "a/b", b"x")
+def test_an_absent_key_is_not_found(readable: Backend, key: str) -> None:
+    write(readable, "a/b", b"x")
     with pytest.raises(KeyNotFound):
-        backend.stat(key)
+        readable.stat(key)
     with pytest.raises(KeyNotFound):
-        read(backend, key)
+        read(readable, key)
 
 
 @pytest.mark.parametrize(
     ("start", "length", "expected"), [(2, None, b"234"), (0, 2, b"01"), (1, 3, b"123"), (3, 9, b"34")]
 )
-def test_a_range_is_read(backend: Backend, start: int, length: int | None, expected: bytes) -> None:
-    write(backend, "a", b"01234")
-    assert b"".join(backend.read("a", start=start, length=length)) == expected
+def test_a_range_is_read(readable: Backend, start: int, length: int | None, expected: bytes) -> None:
+    write(readable, "a", b"01234")
+    assert b"".join(readable.read("a", start=start, length=length)) == expected
 
 
-def test_no_bytes_are_read_when_none_are_asked_for(backend: Backend) -> None:
-    write(backend, "a", b"01234")
-    assert read(backend, "a", start=1, length=0) == b""
+def test_a_range_that_starts_after_the_end_is_empty_or_refused(readable: Backend) -> None:
+    write(readable, "a", b"01234")
+    write(readable, "empty", b"")
+    for key in ("a", "empty"):
+        try:
+            assert read(readable, key, start=5, length=3) == b""
+        except Refused:
+            assert readable.properties.url.startswith("s3:")
 
 
-def test_writing_again_replaces(backend: Backend) -> None:
-    write(backend, "a", b"first")
-    write(backend, "a", b"second one")
-    assert read(backend, "a") == b"second one"
+def test_a_read_that_is_given_up_spoils_no_other(readable: Backend) -> None:
+    write(readable, "large", bytes(range(256)) * 40_000)
+    for _ in range(3):
+        pieces = readable.read("large", start=256)
+        assert next(pieces)[:2] == b"\x00\x01"
+        pieces.close()  # type: ignore[attr-defined]
+    assert read(readable, "large", start=1, length=3) == b"\x01\x02\x03"
 
 
-def test_a_large_object_comes_back_whole(backend: Backend) -> None:
+def test_no_bytes_are_read_when_none_are_asked_for(readable: Backend) -> None:
+    write(readable, "a", b"01234")
+    assert read(readable, "a", start=1, length=0) == b""
+
+
+def test_writing_again_replaces(readable: Backend) -> None:
+    write(readable, "a", b"first")
+    write(readable, "a", b"second one")
+    assert read(readable, "a") == b"second one"
+
+
+def test_a_large_object_comes_back_whole(readable: Backend) -> None:
     chunks = [bytes([number]) * (5 * MiB + number) for number in range(9)]
-    backend.write("large", iter(chunks), size=sum(map(len, chunks)))
-    assert read(backend, "large") == b"".join(chunks)
-    assert read(backend, "large", start=PART_SIZE - 3, length=9) == b"".join(chunks)[PART_SIZE - 3 : PART_SIZE + 6]
+    readable.write("large", iter(chunks), size=sum(map(len, chunks)))
+    assert read(readable, "large") == b"".join(chunks)
+    assert read(readable, "large", start=PART_SIZE - 3, length=9) == b"".join(chunks)[PART_SIZE - 3 : PART_SIZE + 6]
 
 
 @pytest.mark.parametrize("size", [100, 40 * MiB])
@@ -149,22 +209,23 @@ def test_a_deleted_object_is_gone_and_deleting_again_is_no_error(backend: Backen
         backend.stat("a/b")
 
 
-def test_the_clock_is_a_clock(backend: Backend) -> None:
-    assert abs(backend.clock() - time.time()) < 5
-    write(backend, "a", b"x")
-    assert abs(backend.clock() - backend.stat("a").modified) < 5
+def test_the_clock_is_a_clock(readable: Backend) -> None:
+    assert abs(readable.clock() - time.time()) < 5
+    write(readable, "a", b"x")
+    assert abs(readable.clock() - readable.stat("a").modified) < 5
 
 
-def test_the_url_is_printable(backend: Backend) -> None:
-    assert "loopback-only" not in backend.properties.url
+def test_the_url_is_printable(readable: Backend) -> None:
+    assert "loopback-only" not in readable.properties.url
 
 
-@pytest.fixture(params=["local", "s3"])
+@pytest.fixture(params=["local", "s3", "filer"])
 def nowhere(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "local":
         return (tmp_path / "absent").as_uri()
     server: SeaweedFS = request.getfixturevalue("seaweed")
-    return server.url(f"absent-{uuid.uuid4().hex[:8]}")
+    name = f"absent-{uuid.uuid4().hex[:8]}"
+    return server.filer_url(name) if request.param == "filer" else server.url(name)
 
 
 @pytest.mark.parametrize(
@@ -185,8 +246,11 @@ def test_wrong_credentials_are_refused(bucket: str, monkeypatch: pytest.MonkeyPa
         read(backend, "llstore.json")
 
 
-def test_a_server_that_is_not_there_is_unreachable(seaweed: SeaweedFS) -> None:
-    with closing(open_backend("s3://bucket?endpoint=http://127.0.0.1:1")) as backend, pytest.raises(Unreachable):
+@pytest.mark.parametrize(
+    "url", ["s3://bucket?endpoint=http://127.0.0.1:1", "seaweedfs://127.0.0.1:1/buckets/b", "https://127.0.0.1:1/m"]
+)
+def test_a_server_that_is_not_there_is_unreachable(seaweed: SeaweedFS, url: str) -> None:
+    with closing(open_backend(url)) as backend, pytest.raises(Unreachable):
         read(backend, "llstore.json")
 
 
@@ -205,11 +269,39 @@ def test_a_server_that_is_not_there_is_unreachable(seaweed: SeaweedFS) -> None:
         "s3://key:secret@bucket",
         "s3://bucket?endpoint=http://key:secret@host:1",
         "s3://bucket?endpoint=not-a-url",
+        "seaweedfs://",
+        "seaweedfs:///buckets/models",
+        "seaweedfs://host:port/",
+        "seaweedfs://host/?query=1",
+        "seaweedfs://key:secret@host:8888/buckets/models",
+        "https://",
+        "https:///path",
+        "http://host:99999/",
+        "https://key:secret@host/mirror",
+        "https://key:secret@host:port/mirror",
+        "https://host/mirror?sig=secret with a space",
     ],
 )
 def test_a_url_that_is_none_is_refused(url: str) -> None:
-    with pytest.raises(InvalidUrl):
+    with pytest.raises(InvalidUrl) as failed:
         open_backend(url)
+    assert "secret" not in str(failed.value) + failed.value.hint
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("https://host/path?sig=secret", "https://host/path"),
+        ("HTTPS://host?sig=secret", "HTTPS://host"),
+        ("https://key:secret@host/path", "https://host/path"),
+        ("s3://bucket/prefix?endpoint=http://host:1", "s3://bucket/prefix?endpoint=http://host:1"),
+        ("s3://bucket?endpoint=http://key:secret@host", "s3://bucket?endpoint=http://host"),
+        ("seaweedfs://host:8888/path", "seaweedfs://host:8888/path"),
+        ("file:///folder", "file:///folder"),
+    ],
+)
+def test_a_printable_url_holds_no_secret(url: str, expected: str) -> None:
+    assert printable(url) == expected
 
 
 def test_parts_stay_within_the_limits_of_s3() -> None:

@@ -34,7 +34,7 @@ def commit(part: PartFile, data: bytes, target: Path, *, replace: bool = True) -
 
 
 def test_a_committed_file_holds_what_was_written_and_no_part_is_left(tmp_path: Path) -> None:
-    with PartFile(tmp_path / "partial", size=11) as part:
+    with PartFile.beside(tmp_path / "partial", size=11) as part:
         part.write(b"hello")
         part.write(b"")
         part.write(b" world")
@@ -44,14 +44,14 @@ def test_a_committed_file_holds_what_was_written_and_no_part_is_left(tmp_path: P
 
 
 def test_nothing_is_visible_before_the_commit(tmp_path: Path) -> None:
-    with PartFile(tmp_path / "partial", size=5) as part:
+    with PartFile.beside(tmp_path / "partial", size=5) as part:
         part.write(b"hello")
         assert files(tmp_path) == [part.path.relative_to(tmp_path).as_posix()]
         assert part.path.name.startswith(".")
 
 
 def test_without_a_commit_nothing_is_left(tmp_path: Path) -> None:
-    with PartFile(tmp_path / "partial", size=5) as part:
+    with PartFile.beside(tmp_path / "partial", size=5) as part:
         part.write(b"hello")
     assert files(tmp_path) == []
 
@@ -59,7 +59,7 @@ def test_without_a_commit_nothing_is_left(tmp_path: Path) -> None:
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, SystemExit])
 def test_a_failure_leaves_nothing(tmp_path: Path, error: type[BaseException]) -> None:
     def write() -> None:
-        with PartFile(tmp_path / "partial") as part:
+        with PartFile.beside(tmp_path / "partial") as part:
             part.write(b"hello")
             raise error
 
@@ -75,14 +75,14 @@ def test_no_descriptor_is_left_open(tmp_path: Path) -> None:
         return fd
 
     before = lowest_free()
-    commit(PartFile(tmp_path), b"hello", tmp_path / "target")
+    commit(PartFile.beside(tmp_path), b"hello", tmp_path / "target")
     with pytest.raises(FileKept):
-        commit(PartFile(tmp_path), b"hello", tmp_path / "target", replace=False)
+        commit(PartFile.beside(tmp_path), b"hello", tmp_path / "target", replace=False)
     assert lowest_free() == before
 
 
 def test_two_writers_do_not_meet(tmp_path: Path) -> None:
-    with PartFile(tmp_path) as one, PartFile(tmp_path) as other:
+    with PartFile.beside(tmp_path) as one, PartFile.beside(tmp_path) as other:
         one.write(b"one")
         other.write(b"other")
         one.commit(tmp_path / "target")
@@ -92,7 +92,7 @@ def test_two_writers_do_not_meet(tmp_path: Path) -> None:
 
 
 def test_a_commit_gives_the_mode_it_is_asked_for(tmp_path: Path) -> None:
-    with PartFile(tmp_path) as part:
+    with PartFile.beside(tmp_path) as part:
         part.commit(tmp_path / "target", mode=READ_ONLY)
     assert (tmp_path / "target").stat().st_mode & 0o777 == 0o444
 
@@ -101,7 +101,7 @@ def test_a_commit_gives_the_mode_it_is_asked_for(tmp_path: Path) -> None:
 def test_a_commit_without_a_mode_gives_that_of_any_new_file(tmp_path: Path, umask: int) -> None:
     before = os.umask(umask)
     try:
-        with PartFile(tmp_path) as part:
+        with PartFile.beside(tmp_path) as part:
             part.commit(tmp_path / "target")
     finally:
         os.umask(before)
@@ -111,7 +111,7 @@ def test_a_commit_without_a_mode_gives_that_of_any_new_file(tmp_path: Path, umas
 def test_a_commit_replaces_what_stands_there(tmp_path: Path) -> None:
     target = tmp_path / "target"
     target.write_bytes(b"old")
-    commit(PartFile(tmp_path), b"new", target)
+    commit(PartFile.beside(tmp_path), b"new", target)
     assert target.read_bytes() == b"new"
 
 
@@ -119,14 +119,14 @@ def test_a_commit_that_may_not_replace_keeps_what_stands_there(tmp_path: Path) -
     target = tmp_path / "target"
     target.write_bytes(b"old")
     with pytest.raises(FileKept, match="target") as kept:
-        commit(PartFile(tmp_path), b"new", target, replace=False)
+        commit(PartFile.beside(tmp_path), b"new", target, replace=False)
     assert "--force" in kept.value.hint
     assert target.read_bytes() == b"old"
     assert files(tmp_path) == ["target"]
 
 
 def test_a_commit_that_may_not_replace_makes_a_file_where_none_stands(tmp_path: Path) -> None:
-    commit(PartFile(tmp_path), b"new", tmp_path / "target", replace=False)
+    commit(PartFile.beside(tmp_path), b"new", tmp_path / "target", replace=False)
     assert (tmp_path / "target").read_bytes() == b"new"
     assert (tmp_path / "target").stat().st_nlink == 1
     assert files(tmp_path) == ["target"]
@@ -135,20 +135,20 @@ def test_a_commit_that_may_not_replace_makes_a_file_where_none_stands(tmp_path: 
 def test_a_dangling_link_is_kept_too(tmp_path: Path) -> None:
     (tmp_path / "target").symlink_to(tmp_path / "absent")
     with pytest.raises(FileKept):
-        commit(PartFile(tmp_path / "partial"), b"new", tmp_path / "target", replace=False)
+        commit(PartFile.beside(tmp_path / "partial"), b"new", tmp_path / "target", replace=False)
     assert not (tmp_path / "absent").exists()
 
 
 def test_a_commit_onto_a_folder_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "target").mkdir()
     with pytest.raises(DiskError, match="target"):
-        commit(PartFile(tmp_path / "partial"), b"new", tmp_path / "target")
+        commit(PartFile.beside(tmp_path / "partial"), b"new", tmp_path / "target")
     assert files(tmp_path) == []
 
 
 def test_a_part_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(DiskError), PartFile(tmp_path / "file" / "partial"):
+    with pytest.raises(DiskError), PartFile.beside(tmp_path / "file" / "partial"):
         pass
 
 
@@ -156,7 +156,7 @@ def test_a_part_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
 def test_a_clone_equals_its_source(tmp_path: Path, size: int) -> None:
     source = tmp_path / "source"
     source.write_bytes(DATA[:size])
-    with PartFile(tmp_path / "partial") as part:
+    with PartFile.beside(tmp_path / "partial") as part:
         part.clone(source)
         part.commit(tmp_path / "target")
     assert (tmp_path / "target").read_bytes() == DATA[:size]
@@ -166,7 +166,7 @@ def test_a_clone_equals_its_source(tmp_path: Path, size: int) -> None:
 def test_a_clone_has_bytes_of_its_own(tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.write_bytes(b"hello")
-    with PartFile(tmp_path) as part:
+    with PartFile.beside(tmp_path) as part:
         part.clone(source)
         part.commit(tmp_path / "target")
     source.write_bytes(b"HELLO")
@@ -174,7 +174,7 @@ def test_a_clone_has_bytes_of_its_own(tmp_path: Path) -> None:
 
 
 def test_a_clone_of_nothing_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(DiskError), PartFile(tmp_path) as part:
+    with pytest.raises(DiskError), PartFile.beside(tmp_path) as part:
         part.clone(tmp_path / "absent")
     assert files(tmp_path) == []
 

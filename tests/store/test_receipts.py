@@ -6,12 +6,14 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 
 from llstore.store import Digest
+from llstore.store.cache_db import CacheDb
 from llstore.store.receipts import Receipts, stamp
 
 CLOCK_TICK = 0.02  # the kernel's clock for ctime stands still for some milliseconds
@@ -33,9 +35,20 @@ def database(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def receipts(database: Path) -> Iterator[Receipts]:
-    with closing(Receipts(database)) as found:
+def db(database: Path) -> Iterator[CacheDb]:
+    with CacheDb(database) as found:
         yield found
+
+
+@pytest.fixture
+def receipts(db: CacheDb) -> Receipts:
+    return Receipts(db)
+
+
+@contextmanager
+def opened(database: Path) -> Iterator[Receipts]:
+    with CacheDb(database) as db:
+        yield Receipts(db)
 
 
 def test_a_verified_file_has_a_receipt(receipts: Receipts, blob: Path) -> None:
@@ -44,16 +57,16 @@ def test_a_verified_file_has_a_receipt(receipts: Receipts, blob: Path) -> None:
     assert receipts.holds(blob, DIGEST)
 
 
-def test_a_receipt_outlives_the_process(receipts: Receipts, database: Path, blob: Path) -> None:
+def test_a_receipt_outlives_the_process(receipts: Receipts, db: CacheDb, database: Path, blob: Path) -> None:
     receipts.record(blob, DIGEST)
-    receipts.close()
-    with closing(Receipts(database)) as later:
+    db.close()
+    with opened(database) as later:
         assert later.holds(blob, DIGEST)
 
 
 def test_a_receipt_is_seen_by_others_at_once(receipts: Receipts, database: Path, blob: Path) -> None:
     receipts.record(blob, DIGEST)
-    with closing(Receipts(database)) as other:
+    with opened(database) as other:
         assert other.holds(blob, DIGEST)
 
 
@@ -142,9 +155,11 @@ STAT_FIELDS = {"inode": "st_ino", "size": "st_size", "mtime_ns": "st_mtime_ns", 
 
 
 @pytest.mark.parametrize("column", STAT_FIELDS)
-def test_a_receipt_rests_on_each_of_its_facts(receipts: Receipts, database: Path, blob: Path, column: str) -> None:
+def test_a_receipt_rests_on_each_of_its_facts(
+    receipts: Receipts, db: CacheDb, database: Path, blob: Path, column: str
+) -> None:
     receipts.record(blob, DIGEST)
-    receipts.close()
+    db.close()
     with closing(sqlite3.connect(database)) as connection:
         (fact,) = connection.execute(f"SELECT {column} FROM receipts").fetchone()
         assert fact == getattr(blob.stat(), STAT_FIELDS[column])
@@ -183,14 +198,14 @@ def cut_short(database: Path) -> None:
 def test_a_damaged_database_is_an_empty_one_and_is_rebuilt(
     database: Path, blob: Path, damage: Callable[[Path], None]
 ) -> None:
-    with closing(Receipts(database)) as receipts:
+    with opened(database) as receipts:
         receipts.record(blob, DIGEST)
     damage(database)
-    with closing(Receipts(database)) as receipts:
+    with opened(database) as receipts:
         assert not receipts.holds(blob, DIGEST)
         receipts.record(blob, DIGEST)
         assert receipts.holds(blob, DIGEST)
-    with closing(Receipts(database)) as receipts:
+    with opened(database) as receipts:
         assert receipts.holds(blob, DIGEST)
 
 
@@ -212,14 +227,16 @@ def test_a_database_that_cannot_be_written_is_an_empty_one(
     database: Path, blob: Path, obstacle: Callable[[Path], None]
 ) -> None:
     obstacle(database)
-    with closing(Receipts(database)) as receipts:
+    with opened(database) as receipts:
         receipts.record(blob, DIGEST)
         assert not receipts.holds(blob, DIGEST)
 
 
-def test_a_receipt_is_read_where_nothing_can_be_written(receipts: Receipts, database: Path, blob: Path) -> None:
+def test_a_receipt_is_read_where_nothing_can_be_written(
+    receipts: Receipts, db: CacheDb, database: Path, blob: Path
+) -> None:
     receipts.record(blob, DIGEST)
-    receipts.close()
+    db.close()
     database.chmod(0o444)
     database.parent.chmod(0o555)
     try:
@@ -229,11 +246,13 @@ def test_a_receipt_is_read_where_nothing_can_be_written(receipts: Receipts, data
         database.parent.chmod(0o755)
 
 
-def test_a_database_that_is_removed_while_open_harms_nobody(receipts: Receipts, database: Path, blob: Path) -> None:
+def test_a_database_that_is_removed_while_open_harms_nobody(
+    receipts: Receipts, db: CacheDb, database: Path, blob: Path
+) -> None:
     receipts.record(blob, DIGEST)
     database.unlink()
     receipts.record(blob, DIGEST)
-    receipts.close()
+    db.close()
     receipts.record(blob, DIGEST)
     assert receipts.holds(blob, DIGEST)
 
@@ -246,5 +265,67 @@ def test_a_file_that_changed_while_it_was_verified_has_no_receipt(receipts: Rece
 
 
 def test_using_a_file_verifies_nothing(receipts: Receipts, blob: Path) -> None:
-    receipts.touch(blob)
+    receipts.touch(blob, now=time.time())
     assert not receipts.holds(blob, DIGEST)
+
+
+def test_verifying_a_file_is_not_using_it(receipts: Receipts, blob: Path) -> None:
+    os.utime(blob, (5000.0, 1000.0))
+    receipts.record(blob, DIGEST)
+    assert receipts.all()[str(blob)].used_at == 1000.0
+    receipts.touch(blob, now=2000.0)
+    receipts.record(blob, DIGEST)
+    assert receipts.all()[str(blob)].used_at == 2000.0
+
+
+def test_a_file_from_the_future_was_used_now(receipts: Receipts, blob: Path) -> None:
+    os.utime(blob, (9e9, 9e9))
+    receipts.record(blob, DIGEST)
+    assert receipts.all()[str(blob)].used_at <= time.time()
+
+
+@contextmanager
+def locked(database: Path) -> Iterator[None]:
+    with closing(sqlite3.connect(database, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        yield
+
+
+def test_a_locked_database_is_waited_for_once(receipts: Receipts, db: CacheDb, database: Path, blob: Path) -> None:
+    receipts.record(blob, DIGEST)
+    db.close()
+    with locked(database):
+        began = time.monotonic()
+        for _ in range(3):
+            assert not receipts.holds(blob, DIGEST)
+            receipts.record(blob, DIGEST)
+        assert 4 < time.monotonic() - began < 9
+    with opened(database) as later:
+        assert later.holds(blob, DIGEST)
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o002, 0o664), (0o022, 0o644), (0o077, 0o600)])
+def test_a_group_may_share_the_database_if_the_umask_says_so(tmp_path: Path, blob: Path, umask: int, mode: int) -> None:
+    before = os.umask(umask)
+    try:
+        with opened(tmp_path / "shared" / "cache.db") as receipts:
+            receipts.record(blob, DIGEST)
+    finally:
+        os.umask(before)
+    assert (tmp_path / "shared" / "cache.db").stat().st_mode & 0o777 == mode
+    assert (tmp_path / "shared").stat().st_mode & 0o777 == 0o777 & ~umask
+
+
+def test_threads_share_a_database(receipts: Receipts, blob: Path) -> None:
+    receipts.record(blob, DIGEST)
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(lambda _: receipts.holds(blob, DIGEST), range(50)))
+    assert all(found)
+
+
+def test_a_database_damaged_while_open_is_rebuilt_on_the_way(receipts: Receipts, database: Path, blob: Path) -> None:
+    receipts.record(blob, DIGEST)
+    junk(database)
+    for _ in range(3):
+        receipts.record(blob, DIGEST)
+    assert receipts.holds(blob, DIGEST)

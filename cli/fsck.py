@@ -1,0 +1,64 @@
+"""`llstore fsck`."""
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from ..store.finding import Depth, Finding, Report
+from ..store.sizes import human_size
+from .failure import DAMAGED
+from .options import JsonOption, OfflineOption, QuietOption, StoreOption
+from .output import opened, print_json, printable, progress, remark
+
+
+def fsck(
+    full: Annotated[bool, typer.Option("--full", help="Read and hash everything.")] = False,
+    sample: Annotated[str, typer.Option(metavar="N%", help="Check so many percent of each file's blocks.")] = "0%",
+    repair: Annotated[bool, typer.Option("--repair", help="Mend what can be mended; what is damaged is kept.")] = False,
+    bucket: Annotated[bool, typer.Option("--bucket", help="Check the store too.")] = False,
+    store: StoreOption = None,
+    json: JsonOption = False,
+    offline: OfflineOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Check that stored bytes are what their names say."""
+    depth = Depth(full=full, sample=_share(sample), repair=repair)
+    with opened(store, offline=offline, quiet=quiet) as found, progress(quiet=quiet or json) as shown:
+        report = found.fsck(depth, bucket=bucket, progress=shown)
+    if json:
+        print_json(_document(report))
+    else:
+        for finding in report.findings:
+            print(_line(finding))
+        remark(_summary(report), quiet=quiet)
+    raise typer.Exit(0 if report.sound else DAMAGED)
+
+
+def _share(text: str) -> float:
+    number = text.removesuffix("%")
+    if not number.replace(".", "", 1).isdigit() or not 0 <= float(number) <= 100:
+        raise typer.BadParameter(f"--sample is a percentage from 0% to 100%, not {text!r}")
+    return float(number) / 100
+
+
+def _line(finding: Finding) -> str:
+    state = "repaired" if finding.repaired else "harmless" if finding.harmless else "OPEN"
+    return printable(f"{state:9} {finding.where:7} {finding.kind:12} {finding.subject}: {finding.detail}")
+
+
+def _summary(report: Report) -> str:
+    fetched = f", {human_size(report.bytes_fetched)} fetched" if report.bytes_fetched else ""
+    state = "nothing is wrong" if report.sound else "something is wrong (llstore fsck --repair mends what it can)"
+    return f"{report.files} files checked, {human_size(report.bytes_read)} read{fetched}: {state}"
+
+
+def _document(report: Report) -> dict[str, object]:
+    findings = [asdict(finding) | {"harmless": finding.harmless} for finding in report.findings]
+    return {
+        "sound": report.sound,
+        "findings": findings,
+        "files": report.files,
+        "bytes_read": report.bytes_read,
+        "bytes_fetched": report.bytes_fetched,
+    }

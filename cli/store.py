@@ -1,0 +1,61 @@
+"""`llstore store …`: what concerns the bucket itself."""
+
+from contextlib import ExitStack, closing
+from dataclasses import asdict
+
+import typer
+
+from ..store import Store
+from ..store.backends import Backend, open_backend
+from ..store.errors import Unreachable
+from ..store.probe import Finding, nowhere
+from ..store.probe import probe as probe_backend
+from .failure import FAILED
+from .options import JsonOption, OfflineOption, QuietOption, StoreOption
+from .output import opened, print_json, printable
+
+app = typer.Typer(help="Look into the store's bucket.", rich_markup_mode=None)
+_SHOWN = {True: "yes", False: "NO", None: "-"}
+
+
+@app.callback()
+def _words() -> None:
+    """Look into the store's bucket."""
+
+
+@app.command("probe")
+def probe(
+    store: StoreOption = None, json: JsonOption = False, offline: OfflineOption = False, quiet: QuietOption = False
+) -> None:
+    """Try what the bucket honours, under keys that are removed again; exit code 1 if it breaks what llstore needs."""
+    with opened(store, offline=offline, quiet=quiet) as found:
+        url, findings = _probed(found)
+    if json:
+        print_json({"url": url, "findings": [asdict(finding) for finding in findings]})
+    else:
+        _print_table(findings)
+    if any(finding.ok is False for finding in findings):
+        raise typer.Exit(FAILED)
+
+
+def _probed(found: Store) -> tuple[str, tuple[Finding, ...]]:
+    if found.offline:
+        raise Unreachable("cannot probe a store offline", hint="leave out --offline")
+    other = nowhere(found.url)
+    with ExitStack() as stack:
+        backend = stack.enter_context(closing(_backend(found)))
+        elsewhere = stack.enter_context(closing(open_backend(other))) if other else None
+        # The backend's URL is the one that may be printed: a mirror's query can be a secret.
+        return backend.properties.url, probe_backend(backend, elsewhere=elsewhere)
+
+
+def _backend(found: Store) -> Backend:
+    # A bucket that refuses a missing key cannot be opened as a store, and saying so is the probe's work.
+    # A folder is opened as one, which makes the embedded store's.
+    return found.bucket.backend if found.url.startswith("file:") else open_backend(found.url)
+
+
+def _print_table(findings: tuple[Finding, ...]) -> None:
+    width = max(len(finding.name) for finding in findings)
+    for finding in findings:
+        print(f"{finding.name.ljust(width)}  {_SHOWN[finding.ok].ljust(3)}  {printable(finding.detail)}")

@@ -1,0 +1,233 @@
+"""A bucket in a folder of a SeaweedFS filer, reached by the filer's own HTTP.
+
+What the S3 gateway keeps in the bucket `models` is the folder `/buckets/models`: one store can be used through both.
+https://github.com/seaweedfs/seaweedfs/wiki/Filer-Server-API
+"""
+
+import json
+import time
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, replace
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from ..closing import Closing
+from ..errors import BucketNotFound, KeyNotFound, StoreError, Unreachable
+from .base import Properties, Stat
+from .wire import Answer, Declined, Wire, failure
+
+PORT = 8888  # the filer's own choice
+PAGE = 1000
+UPLOADS = ".uploads"  # where the S3 gateway keeps uploads that are not complete
+_FOLDER = 1 << 31  # Go's os.ModeDir
+_LISTING = {"Accept": "application/json"}
+_BINARY = {"Content-Type": "application/octet-stream"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """An entry of a folder: an object, or another folder."""
+
+    name: str
+    is_folder: bool
+    size: int
+    modified: float
+
+
+class SeaweedBackend(Closing):
+    """The objects under `path`, a folder of the filer at `address` (host:port), both as they stand in a URL."""
+
+    def __init__(self, address: str, path: str) -> None:
+        path = "".join(f"/{part}" for part in path.split("/") if part)
+        self.properties = Properties(url=f"seaweedfs://{address}{path}")
+        self._root = f"http://{address}{path}"
+        self._wire = Wire(self._root)
+        self._there = False
+        self._ahead: float | None = None
+
+    def close(self) -> None:
+        """See Backend."""
+        self._wire.close()
+
+    def stat(self, key: str) -> Stat:
+        """See Backend."""
+        answer = self._ask("HEAD", key)
+        if answer.status != 200 or not _is_object(answer):
+            raise self._failure(answer, key)
+        try:
+            size = int(answer.headers["Content-Length"])
+            modified = parsedate_to_datetime(answer.headers["Last-Modified"]).timestamp()
+        except (KeyError, ValueError) as error:
+            raise self._garbled(key) from error
+        return Stat(key, size, modified)
+
+    def read(self, key: str, *, start: int = 0, length: int | None = None) -> Iterator[bytes]:
+        """See Backend."""
+        if length == 0:
+            self.stat(key)
+            return
+        with closing(self._wire.read(self._url(key), start=start, length=length, accepts=_is_object)) as pieces:
+            first = self._first(pieces, key)
+            if first:
+                yield first
+            yield from pieces
+
+    def write(self, key: str, chunks: Iterable[bytes], *, size: int) -> None:
+        """See Backend. Raises ValueError when `chunks` are not `size` bytes."""
+        # The filer would make every folder on the way, a missing bucket too.
+        self._require_root()
+        headers = {**_BINARY, "Content-Length": str(size)}
+        answer = self._ask("PUT", key, headers=headers, body=_counted(key, chunks, size=size))
+        if answer.status not in (200, 201):
+            raise self._failure(answer, key)
+        self._check_size(key, size)
+
+    def list(self, prefix: str, *, after: str = "") -> Iterator[Stat]:
+        """See Backend."""
+        folder = prefix.rpartition("/")[0]
+        yield from self._walk(f"{folder}/" if folder else "", prefix=prefix, after=after)
+
+    def delete(self, key: str) -> None:
+        """See Backend."""
+        answer = self._ask("DELETE", key)
+        if answer.status not in (200, 202, 204, 404):
+            raise self._failure(answer, key)
+
+    def clock(self) -> float:
+        """See Backend. Read from the Date header of the last answer, good to a second."""
+        if self._ahead is None:
+            self._ask("HEAD", "")
+        return time.time() + (self._ahead or 0.0)
+
+    def _first(self, pieces: Generator[bytes, None, None], key: str) -> bytes:
+        try:
+            return next(pieces, b"")
+        except Declined as declined:
+            raise self._failure(declined.answer, key) from declined
+        finally:
+            if self.properties.ranges != self._wire.ranges:
+                self.properties = replace(self.properties, ranges=self._wire.ranges)
+
+    def _walk(self, folder: str, *, prefix: str, after: str) -> Iterator[Stat]:
+        begin = max(_seek(folder, prefix), _seek(folder, after))
+        for found in self._entries(folder, begin=begin):
+            key = folder + found.name
+            if not key.startswith(prefix):
+                if key > prefix:
+                    return
+            elif not found.is_folder:
+                if key > after:
+                    yield Stat(key, found.size, found.modified)
+            elif found.name != UPLOADS and (f"{key}/" > after or after.startswith(f"{key}/")):
+                yield from self._walk(f"{key}/", prefix=prefix, after=after)
+
+    def _entries(self, folder: str, *, begin: str) -> Iterator[_Found]:
+        """What lies in a folder, ordered by name, from some name before `begin` on."""
+        # Pages start after a name, and `begin` itself is wanted: its own start comes before it, and not much else does.
+        last, more = begin[:-1], True
+        while more:
+            page, more = self._page(folder, last)
+            yield from page
+            if more and (not page or page[-1].name <= last):
+                raise self._garbled(folder)
+            last = page[-1].name if page else last
+
+    def _page(self, folder: str, last: str) -> tuple[tuple[_Found, ...], bool]:
+        query = urlencode({"limit": PAGE, "lastFileName": last}, quote_via=quote)
+        answer = self._ask("GET", folder, query=query, headers=_LISTING)
+        if answer.status == 404 or (answer.status == 200 and _is_object(answer)):
+            self._require_root()
+            return (), False
+        if answer.status != 200:
+            raise self._failure(answer, folder)
+        try:
+            listing = json.loads(answer.body)
+            return tuple(map(_found, listing["Entries"] or ())), bool(listing["ShouldDisplayLoadMore"])
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise self._garbled(folder) from error
+
+    def _check_size(self, key: str, size: int) -> None:
+        try:
+            stored = self.stat(key).size
+        except KeyNotFound:
+            stored = None
+        if stored != size:
+            kept = "nothing" if stored is None else f"{stored} bytes"
+            raise Unreachable(f"{self.properties.url} kept {kept} of {size} for {key}", hint="try again")
+
+    def _require_root(self) -> None:
+        if self._there:
+            return
+        answer = self._ask("HEAD", "")
+        if answer.status == 404 or (answer.status == 200 and _is_object(answer)):
+            raise BucketNotFound(
+                f"no folder at {self.properties.url}",
+                hint="create it: the S3 gateway's bucket NAME is the folder /buckets/NAME, or POST to the folder's URL",
+            )
+        if answer.status != 200:
+            raise self._failure(answer, "")
+        self._there = True
+
+    def _failure(self, answer: Answer, key: str) -> StoreError:
+        # 200 is a folder, which is no object.
+        if answer.status in (200, 404):
+            self._require_root()
+            return KeyNotFound(f"no object {key} in {self.properties.url}")
+        return failure(answer, self.properties.url, key=key)
+
+    def _garbled(self, key: str) -> Unreachable:
+        return Unreachable(
+            f"{self.properties.url} answered for {key or '/'} as no filer does", hint="check the host and the port"
+        )
+
+    def _ask(self, method: str, key: str, *, query: str = "", **request: Any) -> Answer:
+        answer = self._wire.ask(method, self._url(key) + (f"?{query}" if query else ""), **request)
+        try:
+            self._ahead = parsedate_to_datetime(answer.headers["Date"]).timestamp() - time.time()
+        except (KeyError, ValueError):
+            self._ahead = self._ahead or 0.0
+        return answer
+
+    def _url(self, key: str) -> str:
+        return f"{self._root}/{quote(key)}"
+
+
+def _is_object(answer: Answer) -> bool:
+    # A folder's page was written just now, and says no date.
+    return "Last-Modified" in answer.headers
+
+
+def _found(entry: dict[str, Any]) -> _Found:
+    return _Found(
+        name=entry["FullPath"].rpartition("/")[2],
+        is_folder=bool(entry["Mode"] & _FOLDER),
+        size=int(entry["FileSize"]),
+        # To the second, as Last-Modified has it.
+        modified=float(int(datetime.fromisoformat(entry["Mtime"]).timestamp())),
+    )
+
+
+def _seek(folder: str, after: str) -> str:
+    """The least name in `folder` that an object with a key greater than `after` can have, or lie under.
+
+    That is not always the name in `after`: `a/1` is greater than `a.b`, for `/` is greater than `.`.
+    """
+    if not after.startswith(folder):
+        return ""
+    name = after[len(folder) :]
+    return name[: next((at for at, letter in enumerate(name) if letter <= "/"), len(name))]
+
+
+def _counted(key: str, chunks: Iterable[bytes], *, size: int) -> Iterator[bytes]:
+    # A byte too many would be read as the next request, and a byte too few be waited for.
+    done = 0
+    for chunk in chunks:
+        done += len(chunk)
+        if done > size:
+            break
+        yield chunk
+    if done != size:
+        raise ValueError(f"{key} should be {size} bytes, and {done} came")

@@ -1,0 +1,599 @@
+"""A download against real threads, a real file and a store that fails in every way that stores do."""
+
+import gc
+import os
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from llstore.store.backends import MemoryBackend, Properties
+from llstore.store.blocks import BLOCK_SIZE, BlockList
+from llstore.store.digest import Digest
+from llstore.store.disk import PartFile
+from llstore.store.download import Download, Pace
+from llstore.store.errors import Damaged, DiskError, KeyNotFound, Refused, StoreError, Unreachable
+from llstore.store.fetcher import Wanted
+from llstore.store.fingerprint import Fingerprint, fingerprint
+from llstore.store.spans import ATTEMPTS
+
+KEY = "blobs/some"
+PIECE = 1024 * 1024
+MOST = 12 * BLOCK_SIZE
+PACE = Pace(connections=4, timeout=8.0)
+
+Pieces = Iterator[bytes]
+Fault = Callable[["Flaky", Pieces, int], Pieces]
+
+
+@dataclass
+class Flaky:
+    """A bucket in memory whose reads go through `fault` at a rate: given the pieces of a range and where it starts."""
+
+    data: bytes
+    fault: Fault | None = None
+    rate: float = 1.0
+    ranges: bool = True
+    asked: list[range] = field(default_factory=list)
+    sent: int = 0
+
+    def __post_init__(self) -> None:
+        self.memory = MemoryBackend()
+        self.memory.write(KEY, [self.data], size=len(self.data))
+        self.properties = Properties(url="memory://flaky", ranges=self.ranges)
+        self.chance = random.Random(7)
+        self.free = threading.Event()  # lets go of every read that waits
+        self.lock = threading.Lock()
+        self.stat, self.write, self.list = self.memory.stat, self.memory.write, self.memory.list
+        self.delete, self.clock, self.close = self.memory.delete, self.memory.clock, self.memory.close
+
+    def read(self, key: str, *, start: int = 0, length: int | None = None) -> Pieces:
+        with self.lock:
+            self.asked.append(range(start, start + (length or 0)))
+            struck = self.chance.random() < self.rate
+        pieces = self._pieces(key, start, length)
+        for piece in self.fault(self, pieces, start) if self.fault and struck else pieces:
+            with self.lock:
+                self.sent += len(piece)
+            yield piece
+
+    def _pieces(self, key: str, start: int, length: int | None) -> Pieces:
+        for whole in self.memory.read(key, start=start, length=length):
+            for at in range(0, len(whole), PIECE):
+                yield whole[at : at + PIECE]
+
+
+def refuse(flaky: Flaky, pieces: Pieces, start: int) -> Pieces:
+    raise Unreachable("no answer")
+    yield from pieces
+
+
+def cut(flaky: Flaky, pieces: Pieces, start: int) -> Pieces:
+    for _ in range(flaky.chance.randrange(9)):
+        yield from [piece for piece in [next(pieces, b"")] if piece]
+    raise Unreachable("cut off")
+
+
+def shorten(flaky: Flaky, pieces: Pieces, start: int) -> Pieces:
+    for _ in range(flaky.chance.randrange(9)):
+        yield from [piece for piece in [next(pieces, b"")] if piece]
+
+
+def flip(flaky: Flaky, pieces: Pieces, start: int) -> Pieces:
+    for piece in pieces:
+        at = flaky.chance.randrange(len(piece))
+        yield piece[:at] + bytes([piece[at] ^ flaky.chance.randrange(1, 256)]) + piece[at + 1 :]
+
+
+def too_much(flaky: Flaky, pieces: Pieces, start: int) -> Pieces:
+    yield from pieces
+    yield b"more than was asked for"
+
+
+def crumble(flaky: Flaky, pieces: Pieces, start: int) -> Pieces:
+    for piece in pieces:
+        yield b""
+        yield piece[:1]
+        yield piece[1:77_777]
+        yield piece[77_777:]
+
+
+def stall_a_while(flaky: Flaky, pieces: Pieces, start: int) -> Pieces:
+    yield next(pieces)
+    flaky.free.wait(0.3)
+    raise Unreachable("no byte came for a while")
+
+
+def stall(flaky: Flaky, pieces: Pieces, start: int) -> Pieces:
+    yield next(pieces)
+    flaky.free.wait(30.0)
+    yield from pieces
+
+
+def drip(flaky: Flaky, pieces: Pieces, start: int) -> Pieces:
+    for piece in pieces:
+        for at in range(0, len(piece), 64):
+            yield piece[at : at + 64]
+            if flaky.free.wait(0.05):
+                return
+
+
+@cache
+def content(size: int) -> bytes:
+    return random.Random(0).randbytes(size) if size == MOST else content(MOST)[:size]
+
+
+@cache
+def truth(size: int) -> Fingerprint:
+    return fingerprint([content(size)])
+
+
+@pytest.fixture
+def part_of(tmp_path: Path) -> Callable[[int], PartFile]:
+    return lambda size: PartFile(tmp_path / f"{random.getrandbits(64):x}.part", size=size)
+
+
+@contextmanager
+def downloading(flaky: Flaky, part: PartFile, blocks: BlockList | None, pace: Pace = PACE) -> Iterator[Download]:
+    wanted = Wanted(KEY, len(flaky.data), blocks)
+    try:
+        with part, Download(flaky, wanted, part, pace=pace) as download:
+            yield download
+    finally:
+        flaky.free.set()
+
+
+def written(part: PartFile, size: int) -> bytes:
+    data = bytearray(size)
+    assert part.read_at(0, memoryview(data)) == size
+    assert part.path.stat().st_size == size
+    return bytes(data)
+
+
+def same(one: bytes, other: bytes) -> bool:
+    """Whether they are alike; in an assert, `==` would spend a minute on showing where they are not."""
+    return one == other
+
+
+def silent(done: int) -> None:
+    pass
+
+
+def check_whole(flaky: Flaky, part: PartFile, blocks: BlockList | None, pace: Pace = PACE) -> Download:
+    size = len(flaky.data)
+    with downloading(flaky, part, blocks, pace) as download:
+        assert download.run(silent) == truth(size)
+        assert same(written(part, size), content(size))
+    return download
+
+
+@pytest.mark.parametrize("connections", [1, 3])
+@pytest.mark.parametrize("size", [0, 1, BLOCK_SIZE - 1, BLOCK_SIZE, BLOCK_SIZE + 1, 4 * BLOCK_SIZE])
+def test_a_blob_of_any_size_comes_whole_and_once(
+    size: int, connections: int, part_of: Callable[[int], PartFile]
+) -> None:
+    for blocks in (truth(size).blocks, None):
+        flaky = Flaky(content(size))
+        download = check_whole(flaky, part_of(size), blocks, replace(PACE, connections=connections))
+        assert download.fetched == flaky.sent == download.here == size
+        assert download.condemned is None
+
+
+def test_the_whole_is_reported_once_it_is_here(part_of: Callable[[int], PartFile]) -> None:
+    size, seen = 5 * BLOCK_SIZE + 5, []
+    with downloading(Flaky(content(size)), part_of(size), None) as download:
+        download.run(seen.append)
+    assert seen == sorted(seen)
+    assert seen[-1] == size
+
+
+@pytest.mark.parametrize("fault", [refuse, cut, shorten, flip, too_much, crumble, stall_a_while])
+def test_faults_at_a_rate_cost_time_and_no_byte(fault: Fault, part_of: Callable[[int], PartFile]) -> None:
+    size = 5 * BLOCK_SIZE + 9
+    began = time.monotonic()
+    check_whole(Flaky(content(size), fault, 0.3), part_of(size), truth(size).blocks)
+    assert time.monotonic() - began < PACE.timeout
+
+
+@pytest.mark.parametrize("fault", [cut, shorten, crumble])
+def test_without_a_list_no_fault_but_a_flip_is_dangerous(fault: Fault, part_of: Callable[[int], PartFile]) -> None:
+    size = 4 * BLOCK_SIZE
+    check_whole(Flaky(content(size), fault, 0.3), part_of(size), None)
+
+
+@pytest.mark.parametrize("fault", [refuse, cut, shorten, stall, drip])
+def test_a_fault_that_does_not_end_is_one_clear_error_in_time(fault: Fault, part_of: Callable[[int], PartFile]) -> None:
+    size = 3 * BLOCK_SIZE
+    began = time.monotonic()
+    with (
+        downloading(Flaky(content(size), fault), part_of(size), truth(size).blocks, Pace(2, 0.5)) as download,
+        pytest.raises(Unreachable, match="memory://flaky") as raised,
+    ):
+        download.run(silent)
+    assert 0.4 < time.monotonic() - began < 4.0
+    assert "\n" not in str(raised.value)
+    assert raised.value.hint
+
+
+def test_bytes_that_are_wrong_in_another_way_each_time_are_an_error(part_of: Callable[[int], PartFile]) -> None:
+    began = time.monotonic()
+    with (
+        downloading(Flaky(content(99), flip), part_of(99), truth(99).blocks, Pace(2, 1.0)) as download,
+        pytest.raises(StoreError) as raised,
+    ):
+        download.run(silent)
+    assert isinstance(raised.value, Unreachable | Damaged)
+    assert time.monotonic() - began < 8.0
+
+
+@pytest.mark.parametrize("error", [Refused("no"), KeyNotFound("no object"), RuntimeError("a bug")])
+def test_what_trying_again_cannot_mend_ends_it_at_once(error: Exception, part_of: Callable[[int], PartFile]) -> None:
+    def fail(flaky: Flaky, pieces: Pieces, start: int) -> Pieces:
+        raise error
+        yield from pieces
+
+    size = 3 * BLOCK_SIZE
+    with downloading(Flaky(content(size), fail), part_of(size), None) as download, pytest.raises(type(error)) as raised:
+        download.run(silent)
+    assert raised.value is error
+
+
+def test_a_byte_flipped_once_costs_one_block_more(part_of: Callable[[int], PartFile]) -> None:
+    flipped = []
+
+    def once(flaky: Flaky, pieces: Pieces, start: int) -> Pieces:
+        if start == 2 * BLOCK_SIZE and not flipped:
+            flipped.append(start)
+            return flip(flaky, pieces, start)
+        return pieces
+
+    def flip(flaky: Flaky, pieces: Pieces, start: int) -> Pieces:
+        piece = next(pieces)
+        yield bytes([piece[0] ^ 1]) + piece[1:]
+        yield from pieces
+
+    size = 5 * BLOCK_SIZE + 5
+    flaky = Flaky(content(size), once)
+    download = check_whole(flaky, part_of(size), truth(size).blocks)
+    assert flaky.sent == download.fetched == size + BLOCK_SIZE
+    assert flaky.asked[-1] == range(2 * BLOCK_SIZE, 3 * BLOCK_SIZE), "it was fetched again alone"
+    assert download.condemned is None
+
+
+def test_a_list_that_is_wrong_is_condemned_after_two_equal_fetches(part_of: Callable[[int], PartFile]) -> None:
+    size = 4 * BLOCK_SIZE
+    hashes = list(truth(size).blocks.hashes)
+    hashes[2] = bytes(32)
+    flaky = Flaky(content(size))
+    download = check_whole(flaky, part_of(size), BlockList(size, tuple(hashes)))
+    assert download.condemned == 2
+    assert not download.resumable
+    assert download.fetched == size + BLOCK_SIZE
+
+
+def test_a_list_that_is_wrong_everywhere_costs_little_more(part_of: Callable[[int], PartFile]) -> None:
+    size = 6 * BLOCK_SIZE
+    flaky = Flaky(content(size))
+    download = check_whole(flaky, part_of(size), BlockList(size, (bytes(32),) * 6))
+    assert download.condemned is not None
+    assert download.fetched <= 2 * size
+
+
+def test_an_object_that_is_wrong_is_told_by_its_digest(part_of: Callable[[int], PartFile]) -> None:
+    size = 4 * BLOCK_SIZE
+    wrong = bytearray(content(size))
+    wrong[3 * BLOCK_SIZE] ^= 1
+    with downloading(Flaky(bytes(wrong)), part_of(size), truth(size).blocks) as download:
+        assert download.run(silent) == fingerprint([bytes(wrong)])
+        assert download.condemned == 3
+
+
+def test_an_object_swapped_midway_is_never_taken_for_the_first(part_of: Callable[[int], PartFile]) -> None:
+    size = 4 * BLOCK_SIZE
+
+    def swap(flaky: Flaky, pieces: Pieces, start: int) -> Pieces:
+        if len(flaky.asked) == 2:
+            flaky.write(KEY, [bytes(size)], size=size)
+        yield from pieces
+
+    for blocks in (truth(size).blocks, None):
+        part = part_of(size)
+        with downloading(Flaky(content(size), swap), part, blocks, Pace(1, 8.0)) as download:
+            found = download.run(silent)
+            assert found == fingerprint([written(part, size)]), "what was hashed is what was written"
+            assert found.digest != truth(size).digest
+
+
+def test_an_object_that_shrank_is_one_error(part_of: Callable[[int], PartFile]) -> None:
+    size = 2 * BLOCK_SIZE
+    flaky = Flaky(content(size))
+    flaky.write(KEY, [b"short"], size=5)
+    with (
+        downloading(flaky, part_of(size), truth(size).blocks, Pace(2, 1.0)) as download,
+        pytest.raises(Unreachable, match="too few bytes"),
+    ):
+        download.run(silent)
+
+
+def test_a_stalled_range_is_hedged_and_not_waited_for(part_of: Callable[[int], PartFile]) -> None:
+    def first_stalls(flaky: Flaky, pieces: Pieces, start: int) -> Pieces:
+        return stall(flaky, pieces, start) if len(flaky.asked) == 1 else pieces
+
+    size = BLOCK_SIZE
+    began = time.monotonic()
+    download = check_whole(Flaky(content(size), first_stalls), part_of(size), truth(size).blocks)
+    assert 3.0 < time.monotonic() - began < 6.0
+    assert download.fetched == size + PIECE
+
+
+def test_on_a_slow_line_nothing_is_fetched_twice_nor_given_up(part_of: Callable[[int], PartFile]) -> None:
+    """A block may take longer than a hedge waits, and longer than the time-out: what moves has not stalled."""
+
+    def slow(flaky: Flaky, pieces: Pieces, start: int) -> Pieces:
+        for piece in pieces:
+            time.sleep(0.45)
+            yield piece
+
+    flaky = Flaky(content(BLOCK_SIZE), slow)
+    check_whole(flaky, part_of(BLOCK_SIZE), truth(BLOCK_SIZE).blocks, replace(PACE, timeout=1.0))
+    assert flaky.sent == BLOCK_SIZE
+
+
+def test_of_two_versions_of_a_block_the_one_hashed_is_the_one_written(part_of: Callable[[int], PartFile]) -> None:
+    """Without a list, a range and its hedge may bring different bytes at the same moment: one of them alone counts."""
+    size = BLOCK_SIZE
+    both = threading.Barrier(2)
+
+    def together(flaky: Flaky, pieces: Pieces, start: int) -> Pieces:
+        first = len(flaky.asked) == 1
+        *most, last = pieces
+        yield from most
+        both.wait(10.0)
+        yield last if first else bytes(len(last))
+
+    part = SlowPart(part_of(size))
+    with downloading(Flaky(content(size), together), part, None) as download:
+        found = download.run(silent)
+        time.sleep(0.4)
+        assert found == fingerprint([written(part, size)])
+
+
+class SlowPart(PartFile):
+    """A part file on a slow disk."""
+
+    def __init__(self, part: PartFile) -> None:
+        self.__dict__.update(part.__dict__)
+        self.turns = 0
+        self.turn = threading.Lock()
+
+    def write_at(self, offset: int, chunk: bytes | bytearray | memoryview) -> None:
+        with self.turn:
+            self.turns += 1
+            turn = self.turns
+        # The first to come is the last to be written.
+        time.sleep(0.4 / turn)
+        super().write_at(offset, chunk)
+
+
+def test_one_stream_is_taken_where_ranges_are_ignored(part_of: Callable[[int], PartFile]) -> None:
+    size = 4 * BLOCK_SIZE + 6
+    flaky = Flaky(content(size), ranges=False)
+    check_whole(flaky, part_of(size), truth(size).blocks)
+    assert flaky.asked == [range(size)]
+
+
+@pytest.mark.parametrize("fault", [refuse, cut, shorten, flip])
+def test_one_stream_with_faults_comes_whole(fault: Fault, part_of: Callable[[int], PartFile]) -> None:
+    size = 4 * BLOCK_SIZE + 6
+    flaky = Flaky(content(size), fault, 0.3, ranges=False)
+    check_whole(flaky, part_of(size), truth(size).blocks)
+
+
+def test_a_store_found_to_ignore_ranges_is_read_in_one_stream(part_of: Callable[[int], PartFile]) -> None:
+    def find_out(flaky: Flaky, pieces: Pieces, start: int) -> Pieces:
+        flaky.properties = replace(flaky.properties, ranges=False)
+        return pieces
+
+    size = 12 * BLOCK_SIZE
+    flaky = Flaky(content(size), find_out)
+    check_whole(flaky, part_of(size), truth(size).blocks)
+    assert len(flaky.asked) <= 5
+    assert flaky.sent == size
+
+
+def test_after_close_nothing_is_written(tmp_path: Path, part_of: Callable[[int], PartFile]) -> None:
+    size = 4 * BLOCK_SIZE
+    arrived = threading.Semaphore(0)
+
+    def hold(flaky: Flaky, pieces: Pieces, start: int) -> Pieces:
+        *most, last = pieces
+        yield from most
+        arrived.release()
+        flaky.free.wait(30.0)
+        yield last
+
+    flaky = Flaky(content(size), hold)
+    threads = set(threading.enumerate())
+    part = part_of(size)
+
+    def stop_when_all_wait(done: int) -> None:
+        for _ in range(2):
+            assert arrived.acquire(timeout=10.0)
+        raise KeyboardInterrupt
+
+    with part, Download(flaky, Wanted(KEY, size, None), part, pace=PACE) as download:
+        with pytest.raises(KeyboardInterrupt):
+            download.run(stop_when_all_wait)
+        fd = part._fd
+        download.close()
+    # The number of the part file's descriptor goes to another file now.
+    victim = os.open(tmp_path / "victim", os.O_RDWR | os.O_CREAT)
+    assert victim == fd
+    flaky.free.set()
+    for thread in set(threading.enumerate()) - threads:
+        thread.join(10.0)
+        assert not thread.is_alive()
+    assert os.fstat(victim).st_size == 0
+    os.close(victim)
+
+
+def test_an_interrupt_ends_it_promptly_although_the_store_hangs(part_of: Callable[[int], PartFile]) -> None:
+    size = 8 * BLOCK_SIZE
+
+    def interrupt(done: int) -> None:
+        raise KeyboardInterrupt
+
+    began = time.monotonic()
+    with (
+        pytest.raises(KeyboardInterrupt),
+        downloading(Flaky(content(size), stall), part_of(size), None) as download,
+    ):
+        download.run(interrupt)
+    assert time.monotonic() - began < 1.5
+
+
+def test_closing_twice_or_without_a_run_is_no_error(part_of: Callable[[int], PartFile]) -> None:
+    with downloading(Flaky(content(99)), part_of(99), None) as download:
+        download.close()
+        download.close()
+
+
+def test_a_full_disk_is_told_and_ends_it(part_of: Callable[[int], PartFile]) -> None:
+    class ReadOnly(SlowPart):
+        def write_at(self, offset: int, chunk: bytes | bytearray | memoryview) -> None:
+            raise DiskError("the disk refused")
+
+    size = 8 * BLOCK_SIZE
+    with (
+        downloading(Flaky(content(size)), ReadOnly(part_of(size)), None) as download,
+        pytest.raises(DiskError, match="the disk refused"),
+    ):
+        download.run(silent)
+
+
+def test_memory_stays_bounded_whatever_the_order(part_of: Callable[[int], PartFile]) -> None:
+    """Blocks that land while the first is awaited are read back from the part file, not held."""
+    size = 11 * BLOCK_SIZE
+
+    def first_comes_last(flaky: Flaky, pieces: Pieces, start: int) -> Pieces:
+        if start == 0:
+            flaky.free.wait(0.5)
+        yield from pieces
+
+    truth(size)
+    flaky = Flaky(content(size), first_comes_last)
+    gc.collect()
+    before, peak = _mapped(), [0]
+    with downloading(flaky, part_of(size), truth(size).blocks) as download:
+        assert download.run(lambda done: peak.append(_mapped() - before)) == truth(size)
+    buffers = PACE.connections + 5 + 1
+    assert BLOCK_SIZE // 1024 <= max(peak) <= buffers * BLOCK_SIZE // 1024 + 4096
+
+
+def _mapped() -> int:
+    """Kilobytes of anonymous shared memory, which is what the buffers are."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("RssShmem:")[1].split()[0])
+
+
+def test_a_part_file_cut_short_by_somebody_is_not_blamed_on_the_store(part_of: Callable[[int], PartFile]) -> None:
+    size = 12 * BLOCK_SIZE
+
+    def last_first(flaky: Flaky, pieces: Pieces, start: int) -> Pieces:
+        if start == 0:
+            flaky.free.wait(1.0)
+            os.truncate(part.path, 3 * BLOCK_SIZE)
+        yield from pieces
+
+    part = part_of(size)
+    with downloading(Flaky(content(size), last_first), part, None) as download, pytest.raises(DiskError, match="short"):
+        download.run(silent)
+
+
+def adopted(part: PartFile, blocks: BlockList, data: bytes) -> Download:
+    flaky = Flaky(data)
+    with downloading(flaky, part, blocks) as download:
+        download.adopt()
+        here = download.here
+        assert download.run(silent) == truth(len(data))
+        assert same(written(part, len(data)), data)
+        assert download.fetched == len(data) - here == flaky.sent
+        assert download.condemned is None
+        part.commit(part.path.with_suffix(".whole"))
+        assert same(part.path.with_suffix(".whole").read_bytes(), data)
+    return download
+
+
+@pytest.mark.parametrize("good", [(), (0, 1), (2,), (0, 1, 2)], ids=lambda good: "".join(map(str, good)) or "none")
+@pytest.mark.parametrize("rest", ["zeros", "half", "wrong"])
+def test_of_a_part_file_only_what_is_right_is_adopted(
+    good: tuple[int, ...], rest: str, part_of: Callable[[int], PartFile]
+) -> None:
+    size = 2 * BLOCK_SIZE + 33
+    data = content(size)
+    part = part_of(size)
+    for block in range(3):
+        at = slice(block * BLOCK_SIZE, (block + 1) * BLOCK_SIZE)
+        right = data[at]
+        others = {"zeros": bytes(len(right)), "half": right[: len(right) // 2], "wrong": right[::-1]}
+        part.write_at(at.start, right if block in good else others[rest])
+    path, part._kept = part.path, True
+    part.close()
+    with PartFile(path, size=size, adopt=True) as again:
+        found = adopted(again, truth(size).blocks, data)
+    wanted = Wanted(KEY, size, None)
+    assert found.fetched == sum(wanted.length(block) for block in range(3) if block not in good)
+
+
+@pytest.mark.parametrize("length", [0, 1, BLOCK_SIZE, 2 * BLOCK_SIZE + 1])
+def test_a_part_file_that_is_shorter_is_adopted_as_far_as_it_goes(
+    length: int, part_of: Callable[[int], PartFile]
+) -> None:
+    size = 2 * BLOCK_SIZE + 22
+    part = part_of(0)
+    part.write_at(0, content(size)[:length])
+    found = adopted(part, truth(size).blocks, content(size))
+    assert found.fetched == size - length // BLOCK_SIZE * BLOCK_SIZE
+
+
+def test_a_block_refused_when_adopted_does_not_condemn_the_list(part_of: Callable[[int], PartFile]) -> None:
+    size = BLOCK_SIZE
+    part = part_of(size)
+    wrong = bytes([content(size)[0] ^ 1]) + content(size)[1:]
+    part.write_at(0, wrong)
+
+    def same(flaky: Flaky, pieces: Pieces, start: int) -> Pieces:
+        if len(flaky.asked) == 1:
+            piece = next(pieces)
+            yield wrong[:1] + piece[1:]
+        yield from pieces
+
+    flaky = Flaky(content(size), same)
+    with downloading(flaky, part, truth(size).blocks) as download:
+        download.adopt()
+        assert download.here == 0
+        assert download.run(silent) == truth(size)
+        assert download.condemned is None
+
+
+def test_without_a_list_nothing_is_adopted(part_of: Callable[[int], PartFile]) -> None:
+    part = part_of(99)
+    part.write_at(0, content(99))
+    with downloading(Flaky(content(99)), part, None) as download:
+        download.adopt()
+        assert download.here == 0
+
+
+def test_a_block_is_tried_often_enough() -> None:
+    assert ATTEMPTS >= 8
+
+
+def test_the_digest_is_a_digest(part_of: Callable[[int], PartFile]) -> None:
+    with downloading(Flaky(b""), part_of(0), None) as download:
+        assert download.run(silent).digest == Digest.of(b"")
