@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 SOURCES := pyproject.toml README.md $(shell find store runner cli -name '*.py')
 SMOLLM2 := b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check soak bench clean
 
 demo: $(VENV)/llstore.stamp
 	$(BIN)/llstore put "$$($(BIN)/python fixtures/models.py smollm2)" --name demo/smollm2
@@ -22,6 +22,12 @@ check: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	cd $(VENV) && bin/mypy --config-file ../pyproject.toml -p llstore.store -p llstore.runner -p llstore.cli
+
+# The fault lab's long campaigns, 20 minutes at most. KILLS=1000 for more of them.
+KILLS ?= 200
+soak: $(VENV)/dev.stamp
+	LLSTORE_SOAK=1 LLSTORE_KILLS=$(KILLS) LLSTORE_SEEDS=3 LLSTORE_LAB_BYTES=1006632960 \
+		timeout 1200 $(BIN)/python -m pytest tests/lab
 
 bench: $(VENV)/bench.stamp
 	$(BIN)/python benchmarks/transfer.py

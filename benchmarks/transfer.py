@@ -61,6 +61,7 @@ class Bench:
             "llstore get s3": lambda: self.llstore(self.server.url("bench"), "get", digest),
             "s5cmd get": lambda: self.gone(back, self.s5cmd("cp", f"s3://bench/s5cmd-{number}", back)),
             "llstore get seaweedfs": lambda: self.llstore(self.server.filer_url("bench"), "get", digest),
+            "llstore get seaweedfs with master": lambda: self.llstore(self.server.chunks_url("bench"), "get", digest),
             "rclone get": lambda: self.gone(back, self.rclone("copyto", f"bench/rclone-{number}", back)),
         }
 
@@ -108,6 +109,7 @@ def main() -> None:
         ("llstore put", "rclone put"),
         ("llstore get s3", "s5cmd get"),
         ("llstore get seaweedfs", "s5cmd get"),
+            ("llstore get seaweedfs with master", "s5cmd get"),
         ("llstore get s3", "rclone get"),
     ):
         print(f"{ours} is {ratio(bench.seconds(ours), bench.seconds(theirs))} {theirs}")

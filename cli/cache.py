@@ -72,7 +72,7 @@ def df(
         print_json({"path": str(cache.root), **sizes, "counters": counts})
         return
     rate = "-" if counted.hit_rate is None else f"{counted.hit_rate:.0%}"
-    lines = {"path": str(cache.root), **{name: human_size(size) for name, size in sizes.items()}}
+    lines: dict[str, object] = {"path": str(cache.root), **{name: human_size(size) for name, size in sizes.items()}}
     lines |= {"hits": f"{counted.hits} of {counted.hits + counted.misses} ({rate})", "evictions": counted.evictions}
     lines |= {name: human_size(size) for name, size in counts.items() if name.startswith("bytes_") and size is not None}
     for name, value in lines.items():

@@ -4,12 +4,13 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ..store import Settings
+from ..store import Pace, Settings
 from ..store.sizes import parse_size
+from ..store.store import MOST_CONNECTIONS
 
 FILE = "llstore.toml"
-_USER_KEYS = {"store", "offline", "cache"}
-_CACHE_KEYS = {"max_bytes"}
+_USER_KEYS = {"store", "offline", "cache", "transfer"}
+_TABLES = {"cache": {"max_bytes"}, "transfer": {"connections", "max_rate", "timeout"}}
 # A project's file comes with a checkout: it may say what to use, not how safely or where to keep it.
 _PROJECT_KEYS = {"store", "models"}
 
@@ -31,24 +32,62 @@ def load(*, store: str | None, offline: bool) -> Settings:
     if url is not None and not isinstance(url, str):
         raise InvalidSettings(f"store must be a URL in quotes, not {url!r}")
     away = offline or _switch("LLSTORE_OFFLINE") or user.get("offline") is True
-    return Settings(cache=cache, data=data, url=url, offline=away, cache_max_bytes=_budget(user.get("cache", {})))
+    return Settings(
+        cache=cache,
+        data=data,
+        url=url,
+        offline=away,
+        cache_max_bytes=_size("cache.max_bytes", _table(user, "cache")),
+        pace=_pace(_table(user, "transfer")),
+    )
 
 
-def _budget(table: object) -> int | None:
-    if not isinstance(table, dict) or set(table) - _CACHE_KEYS:
-        raise InvalidSettings("[cache] is a table that may set max_bytes only")
-    variable = os.environ.get("LLSTORE_CACHE_MAX_BYTES")
-    wanted = variable or table.get("max_bytes")
-    if wanted is None:
+def _table(user: dict[str, Any], name: str) -> dict[str, Any]:
+    found = user.get(name, {})
+    if not isinstance(found, dict) or set(found) - _TABLES[name]:
+        raise InvalidSettings(f"[{name}] is a table that may set {', '.join(sorted(_TABLES[name]))}")
+    return found
+
+
+def _pace(table: dict[str, Any]) -> Pace:
+    usual = Pace()
+    connections = _number("transfer.connections", table, usual.connections)
+    if not 1 <= connections <= MOST_CONNECTIONS or connections != int(connections):
+        raise InvalidSettings(f"transfer.connections must be a number from 1 to {MOST_CONNECTIONS}")
+    return Pace(
+        connections=int(connections),
+        rate=_size("transfer.max_rate", table),
+        timeout=_number("transfer.timeout", table, usual.timeout),
+    )
+
+
+def _number(name: str, table: dict[str, Any], usual: float) -> float:
+    found = _given(name, table)
+    try:
+        number = usual if found is None else float(found)
+    except (TypeError, ValueError):
+        number = 0.0
+    if not 0 < number < float("inf"):
+        raise InvalidSettings(f"{name} must be a number above 0, not {found!r}")
+    return number
+
+
+def _size(name: str, table: dict[str, Any]) -> int | None:
+    found = _given(name, table)
+    if found is None:
         return None
     try:
-        size = wanted if type(wanted) is int else parse_size(wanted)
+        size = found if type(found) is int else parse_size(found)
     except (TypeError, ValueError, AttributeError):
         size = 0
     if size <= 0:
-        name = "LLSTORE_CACHE_MAX_BYTES" if variable else "cache.max_bytes"
-        raise InvalidSettings(f"{name} must be a size, not {wanted!r}", hint='for example "50GB" or "50GiB"')
+        raise InvalidSettings(f"{name} must be a size, not {found!r}", hint='for example "50GB" or "50GiB"')
     return size
+
+
+def _given(name: str, table: dict[str, Any]) -> Any:
+    # cache.max_bytes is LLSTORE_CACHE_MAX_BYTES in the environment.
+    return os.environ.get("LLSTORE_" + name.replace(".", "_").upper()) or table.get(name.partition(".")[2])
 
 
 def _folders() -> tuple[Path, Path, Path]:

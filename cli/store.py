@@ -6,7 +6,7 @@ from dataclasses import asdict
 import typer
 
 from ..store import Store
-from ..store.backends import Backend, open_backend
+from ..store.backends import open_backend
 from ..store.errors import Unreachable
 from ..store.probe import Finding, nowhere
 from ..store.probe import probe as probe_backend
@@ -43,16 +43,9 @@ def _probed(found: Store) -> tuple[str, tuple[Finding, ...]]:
         raise Unreachable("cannot probe a store offline", hint="leave out --offline")
     other = nowhere(found.url)
     with ExitStack() as stack:
-        backend = stack.enter_context(closing(_backend(found)))
         elsewhere = stack.enter_context(closing(open_backend(other))) if other else None
-        # The backend's URL is the one that may be printed: a mirror's query can be a secret.
-        return backend.properties.url, probe_backend(backend, elsewhere=elsewhere)
-
-
-def _backend(found: Store) -> Backend:
-    # A bucket that refuses a missing key cannot be opened as a store, and saying so is the probe's work.
-    # A folder is opened as one, which makes the embedded store's.
-    return found.bucket.backend if found.url.startswith("file:") else open_backend(found.url)
+        # Not the bucket: one that refuses a missing key cannot be opened, and saying so is the probe's work.
+        return found.url, probe_backend(found.source, elsewhere=elsewhere)
 
 
 def _print_table(findings: tuple[Finding, ...]) -> None:

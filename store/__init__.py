@@ -1,6 +1,7 @@
 """Bytes and names: models in a bucket under their SHA-256, and this machine's verified copies of them."""
 
 from .digest import Digest
+from .download import Pace
 from .errors import StoreError
 from .get import GetResult
 from .manifest import Manifest, Role
@@ -15,6 +16,7 @@ __all__ = [
     "Manifest",
     "Model",
     "Name",
+    "Pace",
     "Prefix",
     "PutRequest",
     "PutResult",

@@ -46,6 +46,8 @@ class PartFile(Closing):
             fresh = 0 if adopt else os.O_CREAT | os.O_EXCL
             self._fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | fresh, 0o666)
             try:
+                # All of an adopted file may be right already, and nothing written to it before it is committed.
+                self._end = os.fstat(self._fd).st_size if adopt else 0
                 # What a name says of its writer may be wrong; a lock, where locks work, is not.
                 with suppress(OSError):
                     fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -26,10 +26,12 @@ _HEADWAY = 1024 * 1024
 class Pace:
     """How hard to pull: connections at once, and after how many seconds of no headway a transfer is given up.
 
-    Headway is a new block, or on a slow line a MiB of bytes on all connections together.
+    Headway is a new block, or on a slow line a MiB of bytes on all connections together. `rate` is the most bytes a
+    second, both ways; None is no limit.
     """
 
     connections: int = 4
+    rate: float | None = None
     timeout: float = 120.0
 
 

@@ -19,39 +19,48 @@ _POLL = 0.1
 def single_flight(folder: Path, digest: Digest, *, done: Callable[[], bool]) -> Iterator[None]:
     """Wait while another process fetches the blob, until it is `done`, gives up, or makes no headway any more."""
     path = folder / f"{digest.hex}.lock"
-    fd = _open(path)
+    fd = _wait(path, digest, done)
     try:
-        held = fd >= 0 and _wait(fd, folder, digest, done)
         yield
     finally:
-        if fd >= 0:
-            if held:
-                # Whoever waits on this file gets the lock on a name that is gone: at worst one fetch too many.
-                with suppress(OSError):
-                    path.unlink()
+        if fd is not None:
+            with suppress(OSError):
+                path.unlink()
             os.close(fd)
 
 
-def _open(path: Path) -> int:
-    try:
-        make_folder(path.parent)
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    except OSError:
-        return -1
-
-
-def _wait(fd: int, folder: Path, digest: Digest, done: Callable[[], bool]) -> bool:
+def _wait(path: Path, digest: Digest, done: Callable[[], bool]) -> int | None:
     began = time.monotonic()
     while True:
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
+            return _lock(path)
         except BlockingIOError:
-            if done() or (time.monotonic() - began > PATIENCE and _idle(folder, digest) > PATIENCE):
-                return False
+            if done() or (time.monotonic() - began > PATIENCE and _idle(path.parent, digest) > PATIENCE):
+                return None
             time.sleep(_POLL)
         except OSError:
-            return False
+            return None
+
+
+def _lock(path: Path) -> int:
+    make_folder(path.parent)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # The lock of one who has ended is on a file that nobody finds any more.
+        if not _is_at(path, fd):
+            raise BlockingIOError
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _is_at(path: Path, fd: int) -> bool:
+    try:
+        return os.path.samestat(os.fstat(fd), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _idle(folder: Path, digest: Digest) -> float:

@@ -22,6 +22,7 @@ from .errors import DiskError
 
 FOREIGN_SECONDS = 60 * 60  # a writer on another host that wrote nothing for so long is dead
 _NAME = re.compile(r"([0-9a-f]{64})\.([0-9a-f]{8}-\d+-\d+)\.[0-9a-f]+\.part")
+_OWNER = re.compile(r"([0-9a-f]{8})-(\d+)-(\d+)")
 _LINUX_HOST_FACTS = (Path("/etc/machine-id"), Path("/proc/sys/kernel/hostname"))
 
 
@@ -56,11 +57,9 @@ def adopt(folder: Path, digest: Digest, *, size: int) -> PartFile | None:
     """
     for partial in partials(folder):
         if partial.digest == digest and partial.size == size and not partial.alive:
-            ours = folder / _name(digest)
-            # Of several that try, the rename succeeds for one.
-            with suppress(FileNotFoundError, DiskError):
-                partial.path.rename(ours)
-                return PartFile(ours, size=size, adopt=True)
+            part = _take_over(partial.path, folder / _name(digest), size=size)
+            if part:
+                return part
     return None
 
 
@@ -89,10 +88,11 @@ def owner() -> str:
 
 
 def owner_lives(name: str) -> bool | None:
-    """Whether the process of that name runs; None when it is another host's and cannot be asked."""
-    host, pid, start = name.split("-")
-    if host != _host():
+    """Whether the process of that name runs; None when it cannot be asked: another host's, or no such name."""
+    match = _OWNER.fullmatch(name)
+    if not match or match[1] != _host():
         return None
+    _, pid, start = match.groups()
     if pid == "0":
         return False
     try:
@@ -102,6 +102,20 @@ def owner_lives(name: str) -> bool | None:
     except (ProcessLookupError, OverflowError):
         return False
     return int(start) == _started(int(pid))
+
+
+def _take_over(left: Path, ours: Path, *, size: int) -> PartFile | None:
+    # Of several that try, the rename succeeds for one; what may not be renamed or written is left to others.
+    try:
+        left.rename(ours)
+    except OSError:
+        return None
+    try:
+        return PartFile(ours, size=size, adopt=True)
+    except DiskError:
+        with suppress(OSError):
+            ours.rename(left)
+        return None
 
 
 def _alive(name: str, age: float) -> bool:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from . import get as getting
 from . import put as putting
-from .backends import open_backend, refuse_credentials
+from .backends import Backend, open_backend, public, refuse_credentials
+from .backends.limit import Limited
 from .backends.retry import Retrying
 from .bucket import Bucket
 from .cache import Cache
@@ -16,7 +17,7 @@ from .closing import Closing
 from .digest import Digest
 from .disk import disk_errors, make_folder
 from .download import Pace
-from .errors import AmbiguousRef, Damaged, ModelNotFound, Unreachable
+from .errors import AmbiguousRef, Damaged, ModelNotFound, Refused, Unreachable
 from .finding import Depth, Report
 from .get import Fetch, GetResult
 from .journal import Entry, Skipped
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from .catalog import Catalog
 
 ATTEMPTS, PATIENCE = 6, 30.0  # of one small request, and the seconds they may take
+MOST_CONNECTIONS = 64  # with a limit on bytes a second; transfers use far fewer
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,8 @@ class Settings:
 class Store(Closing):
     """A store, opened. Nothing is read or written before the first verb; use it as a context manager.
 
+    `url` is where it lies, without what may be secret in it.
+
     Raises InvalidUrl for a URL that holds credentials.
     """
 
@@ -64,7 +68,8 @@ class Store(Closing):
             refuse_credentials(settings.url)
         self._settings = settings
         self._embedded = settings.url is None
-        self.url = settings.url or settings.embedded.as_uri()
+        self._address = settings.url or settings.embedded.as_uri()
+        self.url = public(self._address)
         # The embedded store is its own cache: no second copy of what lies on the same disk.
         self.cache = Cache(
             settings.embedded if self._embedded else settings.cache,
@@ -77,19 +82,24 @@ class Store(Closing):
     def close(self) -> None:
         """Close the cache, and the bucket and the catalog if they were used."""
         self.cache.close()
-        if "bucket" in self.__dict__:
-            self.bucket.backend.close()
+        if "source" in self.__dict__:
+            self.source.close()
         if "catalog" in self.__dict__:
             self.catalog.close()
 
     @cached_property
-    def bucket(self) -> Bucket:
-        """The bucket; raises BucketNotFound, Unreachable, Refused or FormatTooNew."""
+    def source(self) -> Backend:
+        """What the bucket is read from and written to; nothing was asked of it yet."""
         if self._embedded:
             with disk_errors(self._settings.embedded):
                 make_folder(self._settings.embedded)
-        source = open_backend(self.url)
-        return Bucket(Retrying(source, attempts=ATTEMPTS, deadline=PATIENCE), source=source)
+        found, rate = open_backend(self._address), self._settings.pace.rate
+        return Limited(found, connections=MOST_CONNECTIONS, rate=rate) if rate else found
+
+    @cached_property
+    def bucket(self) -> Bucket:
+        """The bucket; raises BucketNotFound, Unreachable, Refused or FormatTooNew."""
+        return Bucket(Retrying(self.source, attempts=ATTEMPTS, deadline=PATIENCE), source=self.source)
 
     @cached_property
     def catalog(self) -> "Catalog":
@@ -105,7 +115,7 @@ class Store(Closing):
 
     def sync(self) -> None:
         """Bring the catalog up to the bucket's journal. What cannot be understood is added to `warnings`."""
-        if self.offline:
+        if self.offline or not self.bucket.source.properties.listable:
             return
         journal = self.bucket.journal
         seen = self.catalog.seen()
@@ -126,6 +136,8 @@ class Store(Closing):
         found = self.catalog.named(ref) if isinstance(ref, Name) else self._starting_with(ref)
         if found is None and self.offline:
             raise ModelNotFound(f"no model {ref} is known on this machine", hint="ask again without --offline")
+        if found is None and not self.bucket.source.properties.listable:
+            raise ModelNotFound(f"no model {ref} is known of {self.url}", hint="a mirror is asked by full digest")
         if found is None:
             raise ModelNotFound(f"no model {ref} in {self.url}", hint="llstore list shows what is there")
         return found
@@ -137,6 +149,8 @@ class Store(Closing):
         with Source(request.path) as source:
             # All that can be refused is refused before anything is written.
             bucket = self.bucket
+            if not bucket.source.properties.writable:
+                raise Refused(f"{bucket.url} is a read-only mirror", hint="put to the store that it mirrors")
             examined = putting.examine(source, request, progress)
             self.sync()
             bucket.initialize()

@@ -8,8 +8,9 @@ from ..errors import InvalidUrl
 from .base import Backend, Properties, Stat
 from .memory import MemoryBackend
 
-__all__ = ["Backend", "MemoryBackend", "Properties", "Stat", "open_backend", "printable"]
+__all__ = ["Backend", "MemoryBackend", "Properties", "Stat", "open_backend", "public"]
 
+_HOST = re.compile(r"[^/?#@]+:\d+")
 _KINDS = "file:///path, s3://bucket/prefix?endpoint=http://host:port, seaweedfs://host:port/path or https://host/path"
 
 
@@ -30,17 +31,17 @@ def open_backend(url: str) -> Backend:
     raise _no_store(url)
 
 
-def printable(url: str) -> str:
+def public(url: str) -> str:
     """A store URL without what may be secret in it: the query of a mirror, and credentials."""
     bare = re.sub("//[^/?]*@", "//", url)
-    return bare if bare.lower().startswith("s3:") else bare.partition("?")[0]
+    return bare if bare.lower().startswith(("s3:", "seaweedfs:")) else bare.partition("?")[0]
 
 
 def refuse_credentials(url: str) -> None:
     """Raises InvalidUrl for a URL that holds credentials: URLs are printed and logged."""
     endpoint = parse_qs(_split(url).query).get("endpoint", [""])[0]
     if "@" in _split(url).netloc or "@" in _split(endpoint).netloc:
-        raise InvalidUrl("a store URL holds no credentials", hint="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
+        raise InvalidUrl("a store URL holds no credentials", hint="S3 finds them where boto3 does")
 
 
 def _split(url: str) -> SplitResult:
@@ -55,7 +56,7 @@ def _split(url: str) -> SplitResult:
 
 
 def _no_store(url: str) -> InvalidUrl:
-    return InvalidUrl(f"not a store URL: {printable(url)!r}", hint=f"use {_KINDS}")
+    return InvalidUrl(f"not a store URL: {public(url)!r}", hint=f"use {_KINDS}")
 
 
 def _open_local(parts: SplitResult) -> Backend:
@@ -97,18 +98,22 @@ def _open_s3(parts: SplitResult) -> Backend:
 
 
 def _open_seaweedfs(parts: SplitResult) -> Backend:
-    if not parts.hostname or parts.query:
+    query = parse_qs(parts.query, keep_blank_values=True)
+    master = query.pop("master", [None])[0]
+    if not parts.hostname or query or (master is not None and not _HOST.fullmatch(master)):
         raise InvalidUrl(
-            f"not a SeaweedFS filer: {parts.geturl()!r}", hint="use seaweedfs://host:8888/path, the path of a folder"
+            f"not a SeaweedFS filer: {parts.geturl()!r}",
+            hint="use seaweedfs://host:8888/path, the path of a folder, or …?master=host:9333",
         )
     from .seaweedfs import PORT, SeaweedBackend
 
-    return SeaweedBackend(f"{parts.netloc.rstrip(':')}:{PORT}" if parts.port is None else parts.netloc, parts.path)
+    address = f"{parts.netloc.rstrip(':')}:{PORT}" if parts.port is None else parts.netloc
+    return SeaweedBackend(address, parts.path, master=master)
 
 
 def _open_https(parts: SplitResult) -> Backend:
     if not parts.hostname:
-        raise InvalidUrl(f"not a mirror: {printable(parts.geturl())!r}", hint="use https://host/path?query")
+        raise InvalidUrl(f"not a mirror: {public(parts.geturl())!r}", hint="use https://host/path?query")
     from .https import HttpsBackend
 
     return HttpsBackend(f"{parts.scheme}://{parts.netloc}{parts.path}", query=parts.query)

@@ -184,7 +184,7 @@ def _config(location: S3Location) -> Config:
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
         signature_version=UNSIGNED if location.anonymous else "s3v4",
-        s3={
+        s3={  # type: ignore[arg-type]
             # Not "auto": that signs addresses for AWS's global host, which redirects. A bucket whose name is none
             # for a host is named in the path all the same.
             "addressing_style": location.style or ("path" if location.endpoint else "virtual"),

@@ -17,6 +17,7 @@ from urllib.parse import quote, urlencode
 from ..closing import Closing
 from ..errors import BucketNotFound, KeyNotFound, StoreError, Unreachable
 from .base import Properties, Stat
+from .chunks import LEAST, ChunkReader
 from .wire import Answer, Declined, Wire, failure
 
 PORT = 8888  # the filer's own choice
@@ -38,13 +39,17 @@ class _Found:
 
 
 class SeaweedBackend(Closing):
-    """The objects under `path`, a folder of the filer at `address` (host:port), both as they stand in a URL."""
+    """The objects under `path`, a folder of the filer at `address` (host:port), both as they stand in a URL.
 
-    def __init__(self, address: str, path: str) -> None:
+    With the address of the cluster's `master`, large reads go to the volume servers themselves.
+    """
+
+    def __init__(self, address: str, path: str, *, master: str | None = None) -> None:
         path = "".join(f"/{part}" for part in path.split("/") if part)
-        self.properties = Properties(url=f"seaweedfs://{address}{path}")
+        self.properties = Properties(url=f"seaweedfs://{address}{path}" + (f"?master={master}" if master else ""))
         self._root = f"http://{address}{path}"
         self._wire = Wire(self._root)
+        self._chunks = ChunkReader(self._wire, master) if master else None
         self._there = False
         self._ahead: float | None = None
 
@@ -69,6 +74,14 @@ class SeaweedBackend(Closing):
         if length == 0:
             self.stat(key)
             return
+        if self._chunks and length and length >= LEAST:
+            with closing(self._chunks.read(self._url(key), start=start, length=length)) as pieces:
+                for piece in pieces:
+                    start, length = start + len(piece), length - len(piece)
+                    yield piece
+            if not length:
+                return
+        # The filer gives what the volume servers did not.
         with closing(self._wire.read(self._url(key), start=start, length=length, accepts=_is_object)) as pieces:
             first = self._first(pieces, key)
             if first:

@@ -208,7 +208,7 @@ class _SecurePool(urllib3.HTTPSConnectionPool):
     ConnectionCls = _SecureConnection
 
 
-def _slices(chunks: Iterable[bytes | bytearray | memoryview]) -> Iterator[memoryview]:
+def _slices(chunks: Iterable[bytes | bytearray | memoryview]) -> Iterator[Any]:
     # A socket's time-out is for a whole send: of 8 MiB it would be a demand on the speed.
     try:
         for chunk in chunks:

@@ -229,7 +229,7 @@ def test_the_cache_table_holds_a_budget_only(llstore: Command, home: Path, text:
     write_config(home, text)
     ran = llstore("cache", "df")
     assert ran.returncode == 2
-    assert "max_bytes only" in ran.stderr
+    assert "may set max_bytes" in ran.stderr
 
 
 def test_a_bad_budget_in_the_environment_is_a_usage_error(llstore: Command) -> None:

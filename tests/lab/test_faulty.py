@@ -282,7 +282,7 @@ def test_chance_does_not_depend_on_threads() -> None:
 def test_closing_ends_a_stall(seaweed: SeaweedFS, name: str) -> None:
     with faulty(seaweed.endpoint) as proxy:
         proxy.plan.set(Rule(Stall()))
-            connection = socket.create_connection(proxy.netloc.split(":"), timeout=30)
+        connection = socket.create_connection(proxy.netloc.split(":"), timeout=30)
         connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
         ended = threading.Event()
 

@@ -10,14 +10,14 @@ import pytest
 from mirror import mirror
 from seaweed import SeaweedFS
 
-from llstore.store.backends import Backend, Properties, open_backend, printable
+from llstore.store.backends import Backend, Properties, open_backend, public
 from llstore.store.backends.s3 import PART_SIZE, part_size
 from llstore.store.errors import BucketNotFound, InvalidUrl, KeyNotFound, Refused, Unreachable
 
 MiB = 1024 * 1024
 
 
-KINDS = ["memory", "local", "s3", "s3-prefix", "filer"]
+KINDS = ["memory", "local", "s3", "s3-prefix", "filer", "filer-chunks"]
 MIRRORS = ["mirror", "mirror-without-ranges"]
 
 
@@ -62,6 +62,8 @@ def _url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         return tmp_path.as_uri()
     if request.param == "filer":
         return filer_url(request)
+    if request.param == "filer-chunks":
+        return f"{filer_url(request)}?master={request.getfixturevalue('seaweed').master}"
     bucket = request.getfixturevalue("bucket")
     return bucket.replace("?", "/some/prefix?") if request.param == "s3-prefix" else bucket
 
@@ -273,6 +275,8 @@ def test_a_server_that_is_not_there_is_unreachable(seaweed: SeaweedFS, url: str)
         "seaweedfs:///buckets/models",
         "seaweedfs://host:port/",
         "seaweedfs://host/?query=1",
+        "seaweedfs://host/path?master=",
+        "seaweedfs://host/path?master=host",
         "seaweedfs://key:secret@host:8888/buckets/models",
         "https://",
         "https:///path",
@@ -300,8 +304,8 @@ def test_a_url_that_is_none_is_refused(url: str) -> None:
         ("file:///folder", "file:///folder"),
     ],
 )
-def test_a_printable_url_holds_no_secret(url: str, expected: str) -> None:
-    assert printable(url) == expected
+def test_a_public_url_holds_no_secret(url: str, expected: str) -> None:
+    assert public(url) == expected
 
 
 def test_parts_stay_within_the_limits_of_s3() -> None:

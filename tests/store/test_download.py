@@ -212,7 +212,9 @@ def test_a_fault_that_does_not_end_is_one_clear_error_in_time(fault: Fault, part
     size = 3 * BLOCK_SIZE
     began = time.monotonic()
     with (
-        downloading(Flaky(content(size), fault), part_of(size), truth(size).blocks, Pace(2, 0.5)) as download,
+        downloading(
+            Flaky(content(size), fault), part_of(size), truth(size).blocks, Pace(connections=2, timeout=0.5)
+        ) as download,
         pytest.raises(Unreachable, match="memory://flaky") as raised,
     ):
         download.run(silent)
@@ -224,7 +226,9 @@ def test_a_fault_that_does_not_end_is_one_clear_error_in_time(fault: Fault, part
 def test_bytes_that_are_wrong_in_another_way_each_time_are_an_error(part_of: Callable[[int], PartFile]) -> None:
     began = time.monotonic()
     with (
-        downloading(Flaky(content(99), flip), part_of(99), truth(99).blocks, Pace(2, 1.0)) as download,
+        downloading(
+            Flaky(content(99), flip), part_of(99), truth(99).blocks, Pace(connections=2, timeout=1.0)
+        ) as download,
         pytest.raises(StoreError) as raised,
     ):
         download.run(silent)
@@ -304,7 +308,7 @@ def test_an_object_swapped_midway_is_never_taken_for_the_first(part_of: Callable
 
     for blocks in (truth(size).blocks, None):
         part = part_of(size)
-        with downloading(Flaky(content(size), swap), part, blocks, Pace(1, 8.0)) as download:
+        with downloading(Flaky(content(size), swap), part, blocks, Pace(connections=1, timeout=8.0)) as download:
             found = download.run(silent)
             assert found == fingerprint([written(part, size)]), "what was hashed is what was written"
             assert found.digest != truth(size).digest
@@ -315,7 +319,7 @@ def test_an_object_that_shrank_is_one_error(part_of: Callable[[int], PartFile]) 
     flaky = Flaky(content(size))
     flaky.write(KEY, [b"short"], size=5)
     with (
-        downloading(flaky, part_of(size), truth(size).blocks, Pace(2, 1.0)) as download,
+        downloading(flaky, part_of(size), truth(size).blocks, Pace(connections=2, timeout=1.0)) as download,
         pytest.raises(Unreachable, match="too few bytes"),
     ):
         download.run(silent)
@@ -408,39 +412,52 @@ def test_a_store_found_to_ignore_ranges_is_read_in_one_stream(part_of: Callable[
 
 
 def test_after_close_nothing_is_written(tmp_path: Path, part_of: Callable[[int], PartFile]) -> None:
-    size = 4 * BLOCK_SIZE
-    arrived = threading.Semaphore(0)
+    """One worker is writing when it is closed, one gets its bytes later, and the descriptor goes to another file."""
+    size = 3 * BLOCK_SIZE
 
     def hold(flaky: Flaky, pieces: Pieces, start: int) -> Pieces:
         *most, last = pieces
         yield from most
-        arrived.release()
-        flaky.free.wait(30.0)
+        if start:
+            flaky.free.wait(30.0)
         yield last
 
     flaky = Flaky(content(size), hold)
     threads = set(threading.enumerate())
-    part = part_of(size)
+    part = LatePart(part_of(size))
+    wanted = Wanted(KEY, size, None)
 
-    def stop_when_all_wait(done: int) -> None:
-        for _ in range(2):
-            assert arrived.acquire(timeout=10.0)
-        raise KeyboardInterrupt
-
-    with part, Download(flaky, Wanted(KEY, size, None), part, pace=PACE) as download:
-        with pytest.raises(KeyboardInterrupt):
-            download.run(stop_when_all_wait)
-        fd = part._fd
-        download.close()
-    # The number of the part file's descriptor goes to another file now.
+    with pytest.raises(KeyboardInterrupt), part, Download(flaky, wanted, part, pace=PACE) as download:
+        download.run(lambda done: part.interrupt())
     victim = os.open(tmp_path / "victim", os.O_RDWR | os.O_CREAT)
-    assert victim == fd
+    assert victim == part.fd
     flaky.free.set()
     for thread in set(threading.enumerate()) - threads:
         thread.join(10.0)
         assert not thread.is_alive()
     assert os.fstat(victim).st_size == 0
+    assert part.writes == 1
     os.close(victim)
+
+
+class LatePart(PartFile):
+    """A part file whose writes reach the disk late, by the descriptor that they were begun with."""
+
+    def __init__(self, part: PartFile) -> None:
+        self.__dict__.update(part.__dict__)
+        self.fd = self._fd
+        self.writes = 0
+        self.writing = threading.Event()
+
+    def interrupt(self) -> None:
+        assert self.writing.wait(10.0)
+        raise KeyboardInterrupt
+
+    def write_at(self, offset: int, chunk: bytes | bytearray | memoryview) -> None:
+        self.writes += 1
+        self.writing.set()
+        time.sleep(0.3)
+        os.pwrite(self.fd, chunk, offset)
 
 
 def test_an_interrupt_ends_it_promptly_although_the_store_hangs(part_of: Callable[[int], PartFile]) -> None:
