@@ -20,6 +20,7 @@ from .layout import PARTIAL, QUARANTINE, blob_key, blocks_key, manifest_key
 from .leases import Leases
 from .manifest import Manifest
 from .over_budget import no_room, too_big
+from .partial import beside, partials, remove
 from .pins import PINS, Pins
 from .progress import Progress
 from .quarantine import Quarantine
@@ -81,7 +82,7 @@ class Cache(Closing):
 
     def receive(self, size: int) -> PartFile:
         """A part file for a blob of `size` bytes; to be used as a context manager and given to `admit`."""
-        return PartFile.beside(self.root / PARTIAL, size=size)
+        return beside(self.root / PARTIAL, size=size)
 
     def admit(self, part: PartFile, found: Fingerprint) -> Path:
         """Make a verified part file visible as its blob, with its block list beside it."""
@@ -208,7 +209,13 @@ class Cache(Closing):
         blobs = [replace(blob, leased=True) if blob.digest in keep else blob for blob in self.entries()]
         chosen = choose(blobs, needed=size - usage.room)
         if chosen is None:
-            raise no_room(size, usage, blobs=blobs, root=self.root)
+            # What a dead process reserved is promised to nobody; it stays as long as blobs can go instead.
+            dead = [partial for partial in partials(self.root / PARTIAL) if not partial.alive]
+            chosen = choose(blobs, needed=size - usage.room - sum(partial.size for partial in dead))
+            if chosen is None:
+                raise no_room(size, usage, blobs=blobs, root=self.root)
+            for partial in dead:
+                remove(partial)
         self.evict(chosen)
         return chosen
 
@@ -264,7 +271,7 @@ class Cache(Closing):
         with disk_errors(path), suppress(FileNotFoundError):
             if path.read_bytes() == data:
                 return
-        with PartFile.beside(self.root / PARTIAL, size=len(data)) as part:
+        with beside(self.root / PARTIAL, size=len(data)) as part:
             part.write(data)
             part.commit(path, mode=READ_ONLY)
 

@@ -1,7 +1,8 @@
 """Part files of blobs: who writes one, whether that process lives, and what a dead one left behind.
 
-A part file is named `<hex>.<owner>.<random>.part`; its owner is `<host>-<pid>-<start>`. It is as long as the blob from
-the beginning, so it is its own reservation. Which of its blocks are right is not written down: their hashes say it.
+A part file is named `<hex>.<owner>.<random>.part`, without the hex when it is of no known blob; its owner is
+`<host>-<pid>-<start>`. It is as long as the blob from the beginning, so it is its own reservation. Which of its blocks
+are right is not written down: their hashes say it.
 """
 
 import fcntl
@@ -21,7 +22,7 @@ from .disk import PartFile, disk_errors
 from .errors import DiskError
 
 FOREIGN_SECONDS = 60 * 60  # a writer on another host that wrote nothing for so long is dead
-_NAME = re.compile(r"([0-9a-f]{64})\.([0-9a-f]{8}-\d+-\d+)\.[0-9a-f]+\.part")
+_NAME = re.compile(r"([0-9a-f]{64})?\.([0-9a-f]{8}-\d+-\d+)\.[0-9a-f]+\.part")
 _OWNER = re.compile(r"([0-9a-f]{8})-(\d+)-(\d+)")
 _LINUX_HOST_FACTS = (Path("/etc/machine-id"), Path("/proc/sys/kernel/hostname"))
 
@@ -40,6 +41,11 @@ class Partial:
 def create(folder: Path, digest: Digest, *, size: int) -> PartFile:
     """A new part file of this process for a blob of `size` bytes."""
     return PartFile(folder / _name(digest), size=size)
+
+
+def beside(folder: Path, *, size: int) -> PartFile:
+    """A new part file of this process for `size` bytes that are no blob, or not yet known as one."""
+    return PartFile(folder / f".{owner()}.{secrets.token_hex(8)}.part", size=size)
 
 
 def leave(part: PartFile, digest: Digest) -> None:
@@ -72,7 +78,7 @@ def partials(folder: Path) -> list[Partial]:
             match = _NAME.fullmatch(path.name)
             age = time.time() - status.st_mtime
             alive = _locked(path) or (_alive(match[2], age) if match else age < FOREIGN_SECONDS)
-            found.append(Partial(path, Digest(match[1]) if match else None, status.st_size, age, alive))
+            found.append(Partial(path, Digest(match[1]) if match and match[1] else None, status.st_size, age, alive))
     return sorted(found, key=lambda partial: -partial.age_seconds)
 
 

@@ -7,9 +7,10 @@ from pathlib import Path
 from stat import S_ISREG
 
 from ..closing import Closing
-from ..disk import READ_ONLY, PartFile, disk_errors, read_chunks, sync_folder
+from ..disk import READ_ONLY, disk_errors, read_chunks, sync_folder
 from ..errors import BucketNotFound, KeyNotFound
 from ..layout import PARTIAL
+from ..partial import beside
 from .base import Properties, Stat
 
 
@@ -39,7 +40,7 @@ class LocalBackend(Closing):
     def write(self, key: str, chunks: Iterable[bytes], *, size: int) -> None:
         """See Backend."""
         self._require_root()
-        with PartFile.beside(self._root / PARTIAL, size=size) as part:
+        with beside(self._root / PARTIAL, size=size) as part:
             for chunk in chunks:
                 part.write(chunk)
             part.commit(self._root / key, mode=READ_ONLY)
