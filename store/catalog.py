@@ -4,8 +4,9 @@ The only door to sqlalchemy. Tables: docs/cache.md.
 """
 
 import json
+import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from sqlalchemy import (
@@ -22,11 +23,12 @@ from sqlalchemy import (
     insert,
     select,
 )
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy.exc import DatabaseError, OperationalError
 
 from . import ulid
 from .digest import Digest
-from .errors import DiskError, StoreError
+from .disk import SPACE_HINT
+from .errors import DiskError, NoSpace, StoreError
 from .journal import Entry
 from .manifest import Manifest
 from .model import Model
@@ -134,22 +136,25 @@ class Catalog:
                 )
 
     def _create(self) -> None:
-        try:
-            stale = self._version() != SCHEMA
-        except DatabaseError:
-            stale = True
-        if stale:
+        if not self._sound():
             self._engine.dispose()
             self._path.unlink(missing_ok=True)
-            _metadata.create_all(self._engine)
-            with self._engine.begin() as connection:
-                connection.exec_driver_sql(f"PRAGMA user_version = {SCHEMA}")
+        with self._engine.begin() as connection:
+            if _version(connection) != SCHEMA:
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+                # Another process may have made the tables meanwhile. It has the file open, which must then stay.
+                if _version(connection) != SCHEMA:
+                    _make_tables(connection)
 
-    def _version(self) -> int:
-        """The schema of the file; raises DatabaseError, or gives 0, when it is not a sound one."""
-        with self._engine.connect() as connection:
-            sound = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one() == "ok"
-            return int(connection.exec_driver_sql("PRAGMA user_version").scalar_one()) if sound else 0
+    def _sound(self) -> bool:
+        """Whether the file is a database, empty or not; raises OperationalError when that cannot be told."""
+        try:
+            with self._engine.connect() as connection:
+                return bool(connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one() == "ok")
+        except OperationalError:
+            raise
+        except DatabaseError:
+            return False
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
@@ -163,15 +168,31 @@ def _disk_errors(path: Path) -> Iterator[None]:
         yield
     except (OSError, DatabaseError) as error:
         reason = getattr(error, "orig", None) or error
+        if getattr(reason, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+            raise NoSpace(f"no space left for the catalog {path}", hint=SPACE_HINT) from error
         raise DiskError(
             f"cannot use the catalog {path}: {reason}",
             hint="its folder must be writable; a damaged file may be removed",
         ) from error
 
 
+def _version(connection: Connection) -> int:
+    return int(connection.exec_driver_sql("PRAGMA user_version").scalar_one())
+
+
+def _make_tables(connection: Connection) -> None:
+    found = connection.exec_driver_sql("SELECT name FROM sqlite_master WHERE type = 'table'").scalars().all()
+    for name in found:
+        connection.exec_driver_sql(f'DROP TABLE "{name}"')
+    _metadata.create_all(connection)
+    connection.exec_driver_sql(f"PRAGMA user_version = {SCHEMA}")
+
+
 def _prepare_connection(connection: object, _record: object) -> None:
     cursor = connection.cursor()  # type: ignore[attr-defined]
-    cursor.execute("PRAGMA journal_mode = WAL")
+    # The file keeps this mode. Another process that is just setting it must not be waited for, and works in either.
+    with suppress(sqlite3.OperationalError):
+        cursor.execute("PRAGMA journal_mode = WAL")
     cursor.execute("PRAGMA synchronous = NORMAL")
     cursor.close()
 

@@ -10,12 +10,14 @@ from functools import cache
 from io import BufferedReader
 from itertools import count
 from pathlib import Path
+from threading import Lock
 from typing import Any, cast
 
 from .closing import Closing
 from .errors import DiskError, FileKept, NoSpace, StoreError
 
 READ_ONLY = 0o444
+SPACE_HINT = "free some space, or set LLSTORE_HOME to another disk"
 CHUNK = 1024 * 1024
 _HOT_CHUNK = 2 * CHUNK
 
@@ -40,7 +42,9 @@ class PartFile(Closing):
     def __init__(self, path: Path, *, size: int | None = None, adopt: bool = False) -> None:
         self.path = path
         self._end = 0
-        self._kept = False
+        self._lock = Lock()
+        # What was there before is not ours to remove until it is ours to write.
+        self._kept = adopt
         with disk_errors(path.parent):
             make_folder(path.parent)
             fresh = 0 if adopt else os.O_CREAT | os.O_EXCL
@@ -52,6 +56,7 @@ class PartFile(Closing):
                 with suppress(OSError):
                     fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 self._reserve(size or 0)
+                self._kept = False
             except BaseException:
                 self.close()
                 raise
@@ -86,7 +91,8 @@ class PartFile(Closing):
                 written = os.pwrite(self._fd, view, at)
                 at += written
                 view = view[written:]
-        self._end = max(self._end, at)
+        with self._lock:
+            self._end = max(self._end, at)
 
     def read_at(self, offset: int, into: memoryview) -> int:
         """Fill `into` with the bytes at `offset`; returns how many there were."""
@@ -134,7 +140,10 @@ class PartFile(Closing):
 
     def _reserve(self, size: int) -> None:
         # A full disk shows before the first byte moves, not after the last.
-        if size and hasattr(os, "posix_fallocate"):
+        if not hasattr(os, "posix_fallocate"):
+            # As long as the blob all the same: that is how the next writer knows it.
+            os.ftruncate(self._fd, max(size, self._end))
+        elif size:
             try:
                 os.posix_fallocate(self._fd, 0, size)
             except OSError as error:
@@ -242,5 +251,5 @@ def disk_errors(path: Path) -> Iterator[None]:
 def _translate(error: OSError, path: Path) -> StoreError:
     reason = (error.strerror or str(error)).lower()
     if error.errno in _FULL:
-        return NoSpace(f"{path}: {reason}", hint="free some space, or set LLSTORE_HOME to another disk")
+        return NoSpace(f"{path}: {reason}", hint=SPACE_HINT)
     return DiskError(f"{path}: {reason}", hint=_HINTS.get(error.errno or 0, ""))

@@ -154,8 +154,9 @@ class Download(Closing):
             failed, self._last_error = True, error
         with self._turn:
             failures = 0 if self._stopping else self._spans.end(span, time.monotonic(), failed=failed)
-        if failures >= ATTEMPTS:
-            raise self._last_error if failed and self._last_error else self._never_the_same(span)
+        # A store that is down is waited for until the time-out: only damage is counted.
+        if failures >= ATTEMPTS and not failed:
+            raise self._never_the_same(span)
 
     def _goes_on(self, span: Span) -> bool:
         with self._turn:
@@ -216,6 +217,6 @@ class Download(Closing):
     def _never_the_same(self, span: Span) -> StoreError:
         return Damaged(
             f"block {span.first} of {self._wanted.key} came damaged from {self._backend.properties.url}, "
-            f"differently each of {ATTEMPTS} times",
+            f"and differently each time ({ATTEMPTS} attempts)",
             hint="check the network and the server's memory",
         )

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from .cache import Cache
 from .digest import Digest
 from .disk import PartFile
 from .download import Download, Pace
-from .errors import Damaged, KeyNotFound, NoSpace, Refused, Unreachable
+from .errors import Damaged, KeyNotFound, StoreError
 from .fetcher import Wanted
 from .fingerprint import Fingerprint
 from .flight import single_flight
@@ -22,7 +22,6 @@ from .partial import adopt, create, leave
 from .progress import Progress, silent
 
 _HEAL = "put the file again with --force"
-_RESUMABLE = (Unreachable, Refused, NoSpace, KeyboardInterrupt, SystemExit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +105,7 @@ def _fetched(entry: FileEntry, fetch: Fetch, *, keep: list[Digest]) -> CachedFil
         _part(entry, wanted, fetch, keep=keep) as part,
         Download(fetch.bucket.source, wanted, part, pace=fetch.pace) as download,
     ):
-        with _left_for_later(part, entry, download):
+        with _left_for_later(part, entry, download), _there(entry, fetch.bucket):
             download.adopt()
             fetch.progress("download", download.here, entry.size)
             found = download.run(lambda done: fetch.progress("download", done, entry.size))
@@ -116,13 +115,14 @@ def _fetched(entry: FileEntry, fetch: Fetch, *, keep: list[Digest]) -> CachedFil
 
 @contextmanager
 def _left_for_later(part: PartFile, entry: FileEntry, download: Download) -> Iterator[None]:
-    # Without a list to check it by, what came so far would be of no use to anybody.
     try:
         yield
-    except _RESUMABLE:
+    except BaseException:
         download.close()
+        # Without a list to check it by, what came so far would be of no use to anybody.
         if download.resumable and download.here:
-            leave(part, entry.digest)
+            with suppress(StoreError):
+                leave(part, entry.digest)
         raise
 
 
@@ -146,14 +146,20 @@ def _part(entry: FileEntry, wanted: Wanted, fetch: Fetch, *, keep: list[Digest])
 
 
 def _check_size(entry: FileEntry, bucket: Bucket) -> None:
-    try:
+    with _there(entry, bucket):
         size = bucket.backend.stat(blob_key(entry.digest)).size
-    except KeyNotFound as error:
-        raise Damaged(f"{bucket.url} lists {entry.digest} but lacks its bytes", hint=_HEAL) from error
     if size != entry.size:
         raise Damaged(
             f"{bucket.url} holds wrong bytes for {entry.digest}: {size} of them, not {entry.size}", hint=_HEAL
         )
+
+
+@contextmanager
+def _there(entry: FileEntry, bucket: Bucket) -> Iterator[None]:
+    try:
+        yield
+    except KeyNotFound as error:
+        raise Damaged(f"{bucket.url} lists {entry.digest} but lacks its bytes", hint=_HEAL) from error
 
 
 def _block_list(entry: FileEntry, fetch: Fetch) -> BlockList | None:

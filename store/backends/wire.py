@@ -240,8 +240,8 @@ def _pieces(answer: urllib3.BaseHTTPResponse, url: str, *, start: int, length: i
             piece = piece[dropped:] if left is None else piece[dropped : dropped + left]
         left = None if left is None else left - len(piece)
         done += len(piece)
-        if piece:
-            yield piece
+        # While bytes are skipped, an empty piece says that they still come.
+        yield piece
     if done < due:
         raise Unreachable(f"{shown(url)} ended after {done} of {due} bytes", hint="try again")
 

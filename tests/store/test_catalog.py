@@ -234,3 +234,21 @@ def test_an_entry_that_cannot_be_understood_is_reported_and_stops_no_other(catal
     assert entries[1].ulid in problems[0]
     assert catalog.named(NAMES[1]) == ONE
     assert catalog.models() == [Model(manifest(ONE), names=("team/model:q4",), created_at=BEGAN + 1)]
+
+
+def test_a_full_disk_is_said_to_be_full(tmp_path: Path) -> None:
+    import sqlite3
+
+    from sqlalchemy.exc import OperationalError
+
+    from llstore.store.catalog import _disk_errors
+    from llstore.store.errors import NoSpace
+
+    full = sqlite3.connect(":memory:")
+    full.execute("PRAGMA max_page_count = 1")
+    with pytest.raises(NoSpace, match="no space left"), _disk_errors(tmp_path):
+        try:
+            full.execute("CREATE TABLE t (x)")
+        except sqlite3.OperationalError as error:
+            raise OperationalError("CREATE", {}, error) from error
+    full.close()
