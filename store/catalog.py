@@ -33,6 +33,7 @@ from .journal import Entry
 from .manifest import Manifest
 from .model import Model
 from .ref import Name
+from .room import room
 
 SCHEMA = 1
 
@@ -72,7 +73,9 @@ class Catalog:
         event.listen(self._engine, "connect", _prepare_connection)
         with _disk_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._create()
+            # SQLite does not bear that a file is replaced which another process has just opened.
+            with room(path.with_suffix(".lock")):
+                self._create()
 
     def close(self) -> None:
         """Close the database."""
@@ -142,7 +145,7 @@ class Catalog:
         with self._engine.begin() as connection:
             if _version(connection) != SCHEMA:
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
-                # Another process may have made the tables meanwhile. It has the file open, which must then stay.
+                # Where locks do not work, another process may have made the tables meanwhile.
                 if _version(connection) != SCHEMA:
                     _make_tables(connection)
 
