@@ -12,7 +12,7 @@ SMOLLM2 := b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
 
 demo: $(VENV)/llstore.stamp
 	$(BIN)/llstore put "$$($(BIN)/python fixtures/models.py smollm2)" --name demo/smollm2
-	$(BIN)/llstore run $(SMOLLM2) -p "What is the capital of France?" \
+	$(BIN)/llstore run $(SMOLLM2) -p "Name the capital of France." \
 		--system "You are a helpful assistant." --temperature 0
 
 test: check

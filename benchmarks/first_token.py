@@ -15,7 +15,7 @@ import models
 from measure import ROUNDS, machine, ratio, spread, timed
 
 BIN = Path(sys.executable).parent
-SYSTEM, QUESTION = "You are a helpful assistant.", "What is the capital of France?"
+SYSTEM, QUESTION = "You are a helpful assistant.", "Name the capital of France."
 PEER = """
 import sys
 from llama_cpp import Llama

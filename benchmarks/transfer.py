@@ -109,7 +109,7 @@ def main() -> None:
         ("llstore put", "rclone put"),
         ("llstore get s3", "s5cmd get"),
         ("llstore get seaweedfs", "s5cmd get"),
-            ("llstore get seaweedfs with master", "s5cmd get"),
+        ("llstore get seaweedfs with master", "s5cmd get"),
         ("llstore get s3", "rclone get"),
     ):
         print(f"{ours} is {ratio(bench.seconds(ours), bench.seconds(theirs))} {theirs}")

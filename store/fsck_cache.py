@@ -9,7 +9,7 @@ from .blocks import BLOCK_SIZE, BlockList
 from .cache import Cache
 from .digest import Digest
 from .disk import disk_errors, hot_chunks, read_chunks
-from .errors import StoreError
+from .errors import DiskError, StoreError
 from .eviction import CachedBlob
 from .finding import Depth, Finding, Kind, Report
 from .fingerprint import fingerprint
@@ -37,11 +37,19 @@ class CacheCheck:
     def _blobs(self, blobs: tuple[CachedBlob, ...]) -> Iterator[Finding]:
         total, done = sum(blob.size for blob in blobs), 0
         for blob in blobs:
-            finding = self._blob(blob)
+            finding = self._unless_gone(blob)
             done += blob.size
             self._progress("check", done, total)
             if finding:
                 yield finding
+
+    def _unless_gone(self, blob: CachedBlob) -> Finding | None:
+        try:
+            return self._blob(blob)
+        except DiskError:
+            if self._cache.has(blob.digest):
+                raise
+            return None  # evicted meanwhile
 
     def _blob(self, blob: CachedBlob) -> Finding | None:
         path = self._cache.path(blob.digest)

@@ -13,7 +13,8 @@ from seaweed import SeaweedFS
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
 SMOLLM2 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
-QUESTION = ("-p", "What is the capital of France?", "--system", "You are a helpful assistant.", "--temperature", "0")
+# A question whose answer leads by far: others are answered in one language or another by the processor's rounding.
+QUESTION = ("-p", "Name the capital of France.", "--system", "You are a helpful assistant.", "--temperature", "0")
 ANSWER = "The capital of France is Paris.\n"
 
 

@@ -25,6 +25,7 @@ from seaweed import SeaweedFS
 from llstore.store import Digest, PutRequest, Role, Store
 from llstore.store.cache import Cache
 from llstore.store.catalog import Catalog
+from llstore.store.finding import Depth
 from llstore.store.layout import blob_key
 from llstore.store.model import Model
 
@@ -144,6 +145,22 @@ def test_many_that_open_a_catalog_for_the_first_time_all_can(tmp_path: Path, dam
             assert [future.result() for future in [threads.submit(first) for _ in range(8)]] == [[]] * 8
 
 
+@pytest.mark.parametrize("depth", [Depth(full=True), Depth(sample=1.0)])
+def test_what_is_evicted_while_fsck_is_at_work_is_no_finding(tmp_path: Path, bucket: str, depth: Depth) -> None:
+    place = Place(tmp_path / "home", bucket)
+    (tmp_path / "one").write_bytes(b"one")
+    (tmp_path / "two").write_bytes(b"two")
+    with Store(place.settings) as store:
+        for name in ("one", "two"):
+            store.get(store.put(PutRequest(tmp_path / name, role=Role.OTHER)).manifest.model)
+
+        def evicting(_word: str, _done: int, _total: int) -> None:
+            store.cache.evict(store.cache.entries())
+
+        report = store.fsck(depth, progress=evicting)
+    assert (report.files, report.findings) == (2, ())
+
+
 def say(*lines: str) -> None:
     """What pytest shows of a test that failed, or with -s."""
     sys.stdout.write("".join(f"{line}\n" for line in lines))
@@ -155,7 +172,7 @@ def killed_in_a_round(lab: Lab) -> int:
     processes = [lab.start(*command) for command in commands]
     time.sleep(lab.random.uniform(0.05, 2.5))
     living = [process for process in processes if process.poll() is None]
-    victims = living if lab.random.random() < 0.25 else lab.random.sample(living, min(1, len(living)))
+    victims = living if lab.random.random() < 0.4 else lab.random.sample(living, min(1, len(living)))
     for process in victims:
         process.send_signal(signal.SIGKILL)
     for command, process in zip(commands, processes, strict=True):
@@ -185,7 +202,8 @@ def check_that_nothing_leaked(lab: Lab) -> None:
     root = lab.place.home / "cache"
     lab.run("cache", "prune", "--all")
     found = [path for path in root.rglob("*") if path.is_file()]
-    leaked = [path for path in found if path.relative_to(root).parts[0] not in NOT_LEAKED]
+    locks = set((root / "partial").glob("*.lock"))  # empty; the next get of the blob removes its own
+    leaked = [path for path in found if path.relative_to(root).parts[0] not in NOT_LEAKED and path not in locks]
     assert not leaked
     blobs = sorted(path for path in found if path.is_relative_to(root / "blobs"))
     assert blobs == sorted(root / blob_key(Digest(kept)) for kept in lab.kept.cached)

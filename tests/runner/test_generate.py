@@ -30,8 +30,8 @@ PROMPTS = [
     "Les élèves 学校 🎓 say",
 ]
 CHATS = [
-    [("system", "You are a helpful assistant."), ("user", "What is the capital of France?")],
-    [("user", "What is the capital of France?")],
+    [("system", "You are a helpful assistant."), ("user", "Name the capital of France.")],
+    [("user", "Name the capital of France.")],
     [("user", "Name three colours.")],
     [("user", "Hi"), ("assistant", "Hello! How can I help?"), ("user", "Write a haiku.")],
     [("user", "  space around me  ")],
@@ -86,7 +86,7 @@ def test_greedy_chat_text_is_llama_cpp_pythons(smollm2: Path, chat_model: LlamaM
 def test_the_capital_of_france_is_paris(chat_model: LlamaModel) -> None:
     messages = [
         Message("system", "You are a helpful assistant."),
-        Message("user", "What is the capital of France?"),
+        Message("user", "Name the capital of France."),
     ]
     made = generate(chat_model, chat_prompt(chat_model, messages))
     assert made.text == "The capital of France is Paris."

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sqlalchemy.exc import OperationalError
 
 from llstore.store import Digest, Manifest, Model, Name, Role, ulid
-from llstore.store.catalog import Catalog
-from llstore.store.errors import DiskError
+from llstore.store.catalog import Catalog, _disk_errors
+from llstore.store.errors import DiskError, NoSpace
 from llstore.store.journal import Entry, intent_entry, label_entry, put_entry, tag_entry
 from llstore.store.manifest import FileEntry, ModelFacts
 
@@ -237,18 +238,9 @@ def test_an_entry_that_cannot_be_understood_is_reported_and_stops_no_other(catal
 
 
 def test_a_full_disk_is_said_to_be_full(tmp_path: Path) -> None:
-    import sqlite3
-
-    from sqlalchemy.exc import OperationalError
-
-    from llstore.store.catalog import _disk_errors
-    from llstore.store.errors import NoSpace
-
-    full = sqlite3.connect(":memory:")
-    full.execute("PRAGMA max_page_count = 1")
+    with closing(sqlite3.connect(":memory:")) as small:
+        small.execute("PRAGMA max_page_count = 1")
+        with pytest.raises(sqlite3.OperationalError) as full:
+            small.execute("CREATE TABLE t (x)")
     with pytest.raises(NoSpace, match="no space left"), _disk_errors(tmp_path):
-        try:
-            full.execute("CREATE TABLE t (x)")
-        except sqlite3.OperationalError as error:
-            raise OperationalError("CREATE", {}, error) from error
-    full.close()
+        raise OperationalError("CREATE", {}, full.value)
