@@ -62,7 +62,7 @@ def _pace(table: dict[str, Any]) -> Pace:
 
 
 def _number(name: str, table: dict[str, Any], usual: float) -> float:
-    found = _given(name, table)
+    name, found = _given(name, table)
     try:
         number = usual if found is None else float(found)
     except (TypeError, ValueError):
@@ -73,7 +73,7 @@ def _number(name: str, table: dict[str, Any], usual: float) -> float:
 
 
 def _size(name: str, table: dict[str, Any]) -> int | None:
-    found = _given(name, table)
+    name, found = _given(name, table)
     if found is None:
         return None
     try:
@@ -85,9 +85,11 @@ def _size(name: str, table: dict[str, Any]) -> int | None:
     return size
 
 
-def _given(name: str, table: dict[str, Any]) -> Any:
-    # cache.max_bytes is LLSTORE_CACHE_MAX_BYTES in the environment.
-    return os.environ.get("LLSTORE_" + name.replace(".", "_").upper()) or table.get(name.partition(".")[2])
+def _given(name: str, table: dict[str, Any]) -> tuple[str, Any]:
+    """What is set, and the name under which it was set: cache.max_bytes is LLSTORE_CACHE_MAX_BYTES in the environment."""
+    variable = "LLSTORE_" + name.replace(".", "_").upper()
+    found = os.environ.get(variable)
+    return (variable, found) if found else (name, table.get(name.partition(".")[2]))
 
 
 def _folders() -> tuple[Path, Path, Path]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+from .disk import SPACE_HINT
 from .errors import OverBudget
 from .eviction import CachedBlob
 from .layout import QUARANTINE
@@ -12,6 +13,11 @@ from .usage import Usage
 
 def too_big(size: int, usage: Usage) -> OverBudget:
     """The error for a blob that no eviction makes room for."""
+    if size > usage.free + usage.used:
+        free = human_size(usage.free)
+        return OverBudget(
+            f"no space left for {human_size(size)} in the cache: its disk has {free} free", hint=SPACE_HINT
+        )
     budget = human_size(usage.budget)
     return OverBudget(
         f"no room for {human_size(size)} in the cache: that is more than its whole budget of {budget}",

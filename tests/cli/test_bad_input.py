@@ -121,7 +121,8 @@ def test_a_tampered_object(llstore: Command, tiny: Path, bucket: str, seaweed: S
         Bucket=urlsplit(bucket).netloc, Key=f"blobs/sha256/{digest[:2]}/{digest}", Body=bytes(data)
     )
     refused(llstore("get", digest, "--store", bucket), 4, "wrong bytes", digest, "their digest is", "block is 0")
-    assert not [path for path in (home / "cache").rglob("*") if path.is_file() and path.name != "cache.db"]
+    assert not [path for path in (home / "cache").rglob("*") if path.is_file() and path.read_bytes() == bytes(data)]
+    assert not list((home / "cache/partial").glob("*.part"))
 
 
 @pytest.fixture

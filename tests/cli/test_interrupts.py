@@ -62,13 +62,13 @@ def interrupt(process: subprocess.Popen[str], word: signal.Signals = signal.SIGI
 
 
 @pytest.mark.parametrize("word", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_put_leaves_no_object(
-    home: Path, bucket: str, seaweed: SeaweedFS, big: Path, word: signal.Signals
+def test_an_interrupted_put_leaves_no_object_and_is_taken_up_by_the_next(  # noqa: PLR0913 (fixtures)
+    home: Path, bucket: str, seaweed: SeaweedFS, big: Path, llstore: Command, word: signal.Signals
 ) -> None:
     client, name = seaweed.client(), urlsplit(bucket).netloc
 
-    def uploading() -> object:
-        return client.list_multipart_uploads(Bucket=name).get("Uploads")
+    def uploading() -> list[object]:
+        return client.list_multipart_uploads(Bucket=name).get("Uploads", [])
 
     with started(home, "put", big, "--role", "other", "--store", bucket) as process:
         wait_for(uploading, process)
@@ -76,6 +76,8 @@ def test_an_interrupted_put_leaves_no_object(
     assert (code, stderr) == ((130, "llstore: interrupted\n") if word == signal.SIGINT else (143, ""))
     keys = [found["Key"] for found in client.list_objects_v2(Bucket=name).get("Contents", [])]
     assert not [key for key in keys if key.startswith(("blobs/", "manifests/", "blocks/"))]
+    assert len(uploading()) == 1
+    assert llstore("put", big, "--role", "other", "--store", bucket).returncode == 0
     assert not uploading()
 
 

@@ -230,40 +230,6 @@ def parts(place: Place) -> list[Path]:
     return list((place.home / "cache/partial").glob("*.part"))
 
 
-BREAKAGES: dict[str, tuple[int, Callable[[Place, str], object]]] = {
-    "an object removed": (1, lambda place, digest: shard(place.home.parent / "store", "blobs", digest).unlink()),
-    "a block list removed": (1, lambda place, digest: shard(place.home.parent / "store", "blocks", digest).unlink()),
-    "other bytes in the store": (2, lambda place, digest: spoil(shard(place.home.parent / "store", "blobs", digest))),
-    "other bytes in the cache": (2, lambda place, digest: spoil(shard(place.home / "cache", "blobs", digest))),
-    "a model forgotten": (3, lambda place, digest: shutil.rmtree(place.home.parent / "store/journal")),
-    "a pinned blob evicted": (3, lambda place, digest: shard(place.home / "cache", "blobs", digest).unlink()),
-    "half a manifest": (4, lambda place, digest: spoil(shard(place.home / "cache", "manifests", digest))),
-    "a part file": (4, lambda place, digest: (place.home.parent / "store/blobs/.a.part").touch()),
-}
-
-
-@pytest.mark.parametrize("breakage", BREAKAGES)
-def test_a_broken_invariant_is_named(breakage: str, files: Files, tmp_path: Path) -> None:
-    models, digest = stored(tmp_path, files.leased).models, sha256(files.leased)
-    place, kept = Place(tmp_path / "home", (tmp_path / "store").as_uri()), Kept(models, models)
-    with Store(place.settings) as store:
-        store.get(Digest(digest))
-    check(place, kept)
-    invariant, breaks = BREAKAGES[breakage]
-    breaks(place, digest)
-    with pytest.raises(AssertionError, match=f"broken: {invariant}[.]"):
-        check(place, kept)
-
-
-def shard(root: Path, kind: str, digest: str) -> Path:
-    return root / kind / "sha256" / digest[:2] / digest
-
-
-def spoil(path: Path) -> None:
-    path.chmod(0o644)
-    path.write_bytes(path.read_bytes()[:-1])
-
-
 def outcome(point: Point, folder: Path) -> tuple[int, str]:
     """How the command ended at its fault, and what was wrong with that or afterwards, if anything."""
     scene = point.scene
