@@ -86,7 +86,7 @@ def _size(name: str, table: dict[str, Any]) -> int | None:
 
 
 def _given(name: str, table: dict[str, Any]) -> tuple[str, Any]:
-    """What is set, and the name under which it was set: cache.max_bytes is LLSTORE_CACHE_MAX_BYTES in the environment."""
+    """What is set, and under which name: cache.max_bytes is LLSTORE_CACHE_MAX_BYTES in the environment."""
     variable = "LLSTORE_" + name.replace(".", "_").upper()
     found = os.environ.get(variable)
     return (variable, found) if found else (name, table.get(name.partition(".")[2]))
