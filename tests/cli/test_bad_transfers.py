@@ -50,7 +50,7 @@ def test_a_budget_smaller_than_the_blob(llstore: Command, stored: str, home: Pat
 
 def test_a_budget_that_is_none(llstore: Command, stored: str) -> None:
     refused(llstore("get", DIGEST.hex, LLSTORE_CACHE_MAX_BYTES="lots"), 2, "LLSTORE_CACHE_MAX_BYTES", "50GB")
-    refused(llstore("get", DIGEST.hex, LLSTORE_TRANSFER_CONNECTIONS="0"), 2, "transfer.connections")
+    refused(llstore("get", DIGEST.hex, LLSTORE_TRANSFER_CONNECTIONS="0"), 2, "LLSTORE_TRANSFER_CONNECTIONS")
     refused(llstore("get", DIGEST.hex, LLSTORE_TRANSFER_TIMEOUT="soon"), 2, "LLSTORE_TRANSFER_TIMEOUT")
 
 
