@@ -29,6 +29,15 @@ def single_flight(folder: Path, digest: Digest, *, done: Callable[[], bool]) -> 
             os.close(fd)
 
 
+def sweep(folder: Path) -> None:
+    """Remove the lock files that nobody holds: killed processes leave them."""
+    for path in folder.glob("*.lock"):
+        with suppress(OSError):
+            fd = _lock(path)
+            path.unlink(missing_ok=True)
+            os.close(fd)
+
+
 def _wait(path: Path, digest: Digest, done: Callable[[], bool]) -> int | None:
     began = time.monotonic()
     while True:

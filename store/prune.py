@@ -8,6 +8,7 @@ from .cache import Cache
 from .digest import Digest
 from .disk import disk_errors
 from .eviction import CachedBlob, oldest, unused
+from .flight import sweep
 from .layout import PARTIAL
 from .partial import Partial, partials, remove
 
@@ -44,6 +45,7 @@ def prune(
                 remove(partial)
             cache.evict(plan.evicted)
             cache.sweep()
+            sweep(cache.root / PARTIAL)
             _remove_lists(cache, any_age=everything)
     return plan
 

@@ -26,6 +26,8 @@ _CLOSED = (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
 _CONTENT_RANGE = re.compile(r"bytes[ =]\s*(\d+)-(\d+)/(?:\d+|\*)", re.IGNORECASE)
 _FULL = re.compile(rb"no space|no (?:more )?(?:writable|free) volume|insufficient storage", re.IGNORECASE)
 
+_OWN_NAME = re.compile(r"^\w*Connection\([^)]*\): ")  # urllib3 begins with the object that failed
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -274,7 +276,7 @@ def _translated(url: str) -> Iterator[None]:
 def _unreachable(url: str, error: Exception) -> Unreachable:
     # urllib3 says "Connection aborted." and keeps what happened beside it.
     inner = error.args[-1] if isinstance(error, ProtocolError) and isinstance(error.args[-1], Exception) else error
-    reason = " ".join(str(inner).split()) or type(inner).__name__
+    reason = _OWN_NAME.sub("", " ".join(str(inner).split())) or type(inner).__name__
     query = urlsplit(url).query
     reason = reason.replace(query, "…") if query else reason
     return Unreachable(f"cannot reach {shown(url)}: {reason[:200]}", hint="check the address and the network")

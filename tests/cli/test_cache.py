@@ -50,7 +50,7 @@ def cached(answer: Answer, tmp_path: Path, letters: str) -> list[str]:
 
 
 def listed(answer: Answer) -> dict[str, dict[str, object]]:
-    return {blob["digest"].removeprefix("sha256:"): blob for blob in answer("cache", "list")["blobs"]}  # type: ignore
+    return {blob["digest"].removeprefix("sha256:"): blob for blob in answer("cache", "list")["blobs"]}
 
 
 def test_a_fetched_file_is_listed(answer: Answer, llstore: Command, tmp_path: Path) -> None:

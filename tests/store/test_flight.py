@@ -14,7 +14,7 @@ import pytest
 
 from llstore.store import flight
 from llstore.store.digest import Digest
-from llstore.store.flight import single_flight
+from llstore.store.flight import single_flight, sweep
 
 DIGEST = Digest.of(b"a blob")
 
@@ -181,3 +181,11 @@ def test_a_lock_on_a_file_that_was_removed_is_no_lock(tmp_path: Path) -> None:
         with pytest.raises(BlockingIOError):
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         os.close(fd)
+
+
+def test_lock_files_of_dead_processes_are_swept_and_those_in_use_stay(tmp_path: Path) -> None:
+    (tmp_path / f"{'ab' * 32}.lock").touch()
+    held = Digest("cd" * 32)
+    with single_flight(tmp_path, held, done=lambda: False):
+        sweep(tmp_path)
+        assert [path.name for path in tmp_path.glob("*.lock")] == [f"{held.hex}.lock"]
