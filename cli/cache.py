@@ -11,11 +11,11 @@ import typer
 
 from ..store import Digest, parse_ref
 from ..store.cache import Cache
-from ..store.eviction import CachedBlob
+from ..store.cache.eviction import CachedBlob
+from ..store.cache.prune import prune
 from ..store.layout import PARTIAL
-from ..store.partial import Partial, partials, remove
-from ..store.prune import prune
 from ..store.sizes import human_size
+from ..store.transfer.partial import Partial, partials, remove
 from . import settings
 from .options import JsonOption, OfflineOption, QuietOption, RefArgument, StoreOption
 from .output import opened, print_json, printable, remark

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ..store.finding import Depth, Finding, Report
+from ..store.fsck.finding import Depth, Finding, Report
 from ..store.sizes import human_size
 from .failure import DAMAGED
 from .options import JsonOption, OfflineOption, QuietOption, StoreOption

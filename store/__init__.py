@@ -1,7 +1,6 @@
 """Bytes and names: models in a bucket under their SHA-256, and this machine's verified copies of them."""
 
 from .digest import Digest
-from .download import Pace
 from .errors import StoreError
 from .get import GetResult
 from .manifest import Manifest, Role
@@ -9,6 +8,7 @@ from .model import Model
 from .put import PutRequest, PutResult
 from .ref import Name, Prefix, Ref, parse_ref
 from .store import Settings, Store
+from .transfer.download import Pace
 
 __all__ = [
     "Digest",

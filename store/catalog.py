@@ -26,6 +26,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import DatabaseError, OperationalError
 
 from . import ulid
+from .cache.room import room
 from .digest import Digest
 from .disk import SPACE_HINT
 from .errors import DiskError, NoSpace, StoreError
@@ -33,7 +34,6 @@ from .journal import Entry
 from .manifest import Manifest
 from .model import Model
 from .ref import Name
-from .room import room
 
 SCHEMA = 1
 

@@ -11,15 +11,15 @@ from .bucket import Bucket
 from .cache import Cache
 from .digest import Digest
 from .disk import PartFile
-from .download import Download, Pace
 from .errors import Damaged, KeyNotFound, StoreError
-from .fetcher import Wanted
 from .fingerprint import Fingerprint
-from .flight import single_flight
 from .layout import PARTIAL, blob_key, blocks_key
 from .manifest import FileEntry, Manifest
-from .partial import adopt, create, leave
 from .progress import Progress, silent
+from .transfer.download import Download, Pace
+from .transfer.fetcher import Wanted
+from .transfer.flight import single_flight
+from .transfer.partial import adopt, create, leave
 
 _HEAL = "put the file again with --force"
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .audit import wrong_blocks
 from .backends import Backend
 from .blocks import BLOCK_SIZE
 from .bucket import Bucket
@@ -21,7 +20,8 @@ from .manifest import Manifest, Role, role_of
 from .model import Model
 from .progress import Progress
 from .ref import Name
-from .source import Source
+from .transfer.audit import wrong_blocks
+from .transfer.source import Source
 
 ATTEMPTS = 4  # of a whole upload; its parts are tried again by the backend
 

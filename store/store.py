@@ -16,9 +16,8 @@ from .cache import Cache
 from .closing import Closing
 from .digest import Digest
 from .disk import disk_errors, make_folder
-from .download import Pace
 from .errors import AmbiguousRef, Damaged, ModelNotFound, Refused, Unreachable
-from .finding import Depth, Report
+from .fsck.finding import Depth, Report
 from .get import Fetch, GetResult
 from .journal import Entry, Skipped
 from .manifest import Manifest
@@ -26,7 +25,8 @@ from .model import Model
 from .progress import Progress, silent
 from .put import PutRequest, PutResult
 from .ref import Name, Prefix, Ref
-from .source import Source
+from .transfer.download import Pace
+from .transfer.source import Source
 
 if TYPE_CHECKING:
     from .catalog import Catalog
@@ -190,8 +190,8 @@ class Store(Closing):
 
     def fsck(self, depth: Depth, *, bucket: bool = False, progress: Progress = silent) -> Report:
         """Check the cache and, with `bucket`, the store too, mending what can be mended if `depth` says so."""
-        from .fsck_bucket import BucketCheck
-        from .fsck_cache import CacheCheck
+        from .fsck.bucket import BucketCheck
+        from .fsck.cache import CacheCheck
 
         report = CacheCheck(self.cache, depth, self._refetch, progress).report()
         if bucket:

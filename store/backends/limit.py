@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from threading import BoundedSemaphore, Lock
 
 from .base import Backend
-from .record import Wrapper, released
+from .wrapper import Wrapper, released
 
 
 class Allowance:

@@ -10,7 +10,7 @@ from ..closing import Closing
 from ..disk import READ_ONLY, disk_errors, read_chunks, sync_folder
 from ..errors import BucketNotFound, KeyNotFound
 from ..layout import PARTIAL
-from ..partial import beside
+from ..transfer.partial import beside
 from .base import Properties, Stat
 
 

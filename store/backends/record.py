@@ -1,13 +1,12 @@
-"""A backend that counts what is asked of it; and what all wrappers share."""
+"""A backend that counts what is asked of it."""
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from threading import Lock
 from typing import Literal
 
-from ..closing import Closing
-from .base import Backend, Properties, Stat
+from .base import Backend, Stat
+from .wrapper import Wrapper, released
 
 Verb = Literal["stat", "read", "write", "list", "delete", "clock"]
 
@@ -39,50 +38,6 @@ class Totals:
     def requests(self) -> int:
         """Verbs in all."""
         return self.stat + self.read + self.write + self.list + self.delete + self.clock
-
-
-class Wrapper(Closing):
-    """Passes every verb on to another backend, whose properties are its own."""
-
-    def __init__(self, backend: Backend) -> None:
-        self._backend = backend
-
-    @property
-    def properties(self) -> Properties:
-        """See Backend. They change when the backend learns more about its server."""
-        return self._backend.properties
-
-    @properties.setter
-    def properties(self, properties: Properties) -> None:
-        self._backend.properties = properties
-
-    def stat(self, key: str) -> Stat:
-        """See Backend."""
-        return self._backend.stat(key)
-
-    def read(self, key: str, *, start: int = 0, length: int | None = None) -> Iterator[bytes]:
-        """See Backend."""
-        return self._backend.read(key, start=start, length=length)
-
-    def write(self, key: str, chunks: Iterable[bytes], *, size: int) -> None:
-        """See Backend."""
-        self._backend.write(key, chunks, size=size)
-
-    def list(self, prefix: str, *, after: str = "") -> Iterator[Stat]:
-        """See Backend."""
-        return self._backend.list(prefix, after=after)
-
-    def delete(self, key: str) -> None:
-        """See Backend."""
-        self._backend.delete(key)
-
-    def clock(self) -> float:
-        """See Backend."""
-        return self._backend.clock()
-
-    def close(self) -> None:
-        """See Backend."""
-        self._backend.close()
 
 
 class Recorded(Wrapper):
@@ -155,14 +110,3 @@ class Recorded(Wrapper):
             self._totals = replace(
                 known, bytes_read=known.bytes_read + read, bytes_written=known.bytes_written + written
             )
-
-
-@contextmanager
-def released(pieces: Iterator[bytes]) -> Iterator[Iterator[bytes]]:
-    """Closes `pieces` on the way out, so that their connection is let go at once and not when Python gets to it."""
-    try:
-        yield pieces
-    finally:
-        close = getattr(pieces, "close", None)
-        if close:
-            close()

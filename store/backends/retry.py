@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from ..errors import Unreachable
 from .base import Backend, Stat
-from .record import Wrapper, released
+from .wrapper import Wrapper, released
 
 SHORTEST_PAUSE = 0.1
 LONGEST_PAUSE = 5.0

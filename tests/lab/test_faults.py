@@ -30,9 +30,9 @@ from seaweed import SeaweedFS
 
 from llstore.store import Digest, PutRequest, Role, Settings, Store
 from llstore.store.blocks import BLOCK_SIZE
-from llstore.store.download import Pace
 from llstore.store.errors import Damaged, Refused, Unreachable
 from llstore.store.layout import blob_key
+from llstore.store.transfer.download import Pace
 
 # `make soak` does it with many seeds.
 SEEDS = range(int(os.environ.get("LLSTORE_SEEDS", "1")))

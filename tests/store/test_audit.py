@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from llstore.store.audit import wrong_blocks
 from llstore.store.backends import MemoryBackend
 from llstore.store.blocks import BLOCK_SIZE, BlockList
 from llstore.store.fingerprint import fingerprint
+from llstore.store.transfer.audit import wrong_blocks
 
 DATA = os.urandom(2 * BLOCK_SIZE + 1000)
 

@@ -12,17 +12,17 @@ import pytest
 
 from llstore.store import Digest
 from llstore.store.cache import Cache
+from llstore.store.cache.eviction import CachedBlob
+from llstore.store.cache.over_budget import no_room
+from llstore.store.cache.prune import prune
+from llstore.store.cache.room import room
+from llstore.store.cache.usage import Usage
 from llstore.store.errors import OverBudget
-from llstore.store.eviction import CachedBlob
 from llstore.store.fingerprint import fingerprint
 from llstore.store.layout import blocks_key
-from llstore.store.over_budget import no_room
-from llstore.store.partial import create, owner, partials
 from llstore.store.progress import silent
-from llstore.store.prune import prune
-from llstore.store.room import room
 from llstore.store.sizes import human_size, parse_size
-from llstore.store.usage import Usage
+from llstore.store.transfer.partial import create, owner, partials
 
 SIZE = 100_000
 BUDGET = 3 * SIZE + SIZE // 2  # three blobs and a bit

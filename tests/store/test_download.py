@@ -17,11 +17,11 @@ from llstore.store.backends import MemoryBackend, Properties
 from llstore.store.blocks import BLOCK_SIZE, BlockList
 from llstore.store.digest import Digest
 from llstore.store.disk import PartFile
-from llstore.store.download import Download, Pace
 from llstore.store.errors import Damaged, DiskError, KeyNotFound, Refused, StoreError, Unreachable
-from llstore.store.fetcher import Wanted
 from llstore.store.fingerprint import Fingerprint, fingerprint
-from llstore.store.spans import ATTEMPTS
+from llstore.store.transfer.download import Download, Pace
+from llstore.store.transfer.fetcher import Wanted
+from llstore.store.transfer.spans import ATTEMPTS
 
 KEY = "blobs/some"
 PIECE = 1024 * 1024

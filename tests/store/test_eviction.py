@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llstore.store import Digest
-from llstore.store.eviction import CachedBlob, choose, oldest, unused
+from llstore.store.cache.eviction import CachedBlob, choose, oldest, unused
 
 GB = 10**9
 

@@ -14,7 +14,7 @@ import pytest
 
 from llstore.store import flight
 from llstore.store.digest import Digest
-from llstore.store.flight import single_flight, sweep
+from llstore.store.transfer.flight import single_flight, sweep
 
 DIGEST = Digest.of(b"a blob")
 
@@ -23,7 +23,7 @@ MANY = """
 import os, random, sys, time
 from pathlib import Path
 from llstore.store.digest import Digest
-from llstore.store.flight import single_flight
+from llstore.store.transfer.flight import single_flight
 folder, digest = Path(sys.argv[1]), Digest.of(b"a blob")
 for number in range(8):
     if not os.fork():
@@ -46,7 +46,7 @@ HOLDER = """
 import sys
 from pathlib import Path
 from llstore.store.digest import Digest
-from llstore.store.flight import single_flight
+from llstore.store.transfer.flight import single_flight
 with single_flight(Path(sys.argv[1]), Digest.of(b"a blob"), done=lambda: False):
     print("held", flush=True)
     sys.stdin.read()

@@ -9,7 +9,7 @@ import pytest
 from llstore.store import Digest, PutRequest, Role, Settings, Store
 from llstore.store.blocks import BLOCK_SIZE
 from llstore.store.errors import Damaged
-from llstore.store.finding import Depth, Finding, Kind, Report
+from llstore.store.fsck.finding import Depth, Finding, Kind, Report
 from llstore.store.layout import blob_key, blocks_key, manifest_key
 
 DATA = os.urandom(3 * BLOCK_SIZE + 1000)

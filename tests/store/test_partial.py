@@ -13,7 +13,7 @@ import pytest
 
 from llstore.store.digest import Digest
 from llstore.store.disk import PartFile
-from llstore.store.partial import FOREIGN_SECONDS, adopt, create, leave, owner, owner_lives, partials, remove
+from llstore.store.transfer.partial import FOREIGN_SECONDS, adopt, create, leave, owner, owner_lives, partials, remove
 
 DIGEST = Digest.of(b"a blob")
 OTHER = Digest.of(b"another")
@@ -23,7 +23,7 @@ WRITER = """
 import sys
 from pathlib import Path
 from llstore.store.digest import Digest
-from llstore.store.partial import create, owner
+from llstore.store.transfer.partial import create, owner
 with create(Path(sys.argv[1]), Digest.of(b"a blob"), size=1000) as part:
     part.write_at(0, b"half")
     print(owner(), flush=True)
@@ -35,7 +35,7 @@ ADOPTERS = """
 import os, sys, time
 from pathlib import Path
 from llstore.store.digest import Digest
-from llstore.store.partial import adopt
+from llstore.store.transfer.partial import adopt
 folder, began = Path(sys.argv[1]), time.monotonic() + 0.2
 for number in range(8):
     if not os.fork():
@@ -60,7 +60,7 @@ STRANGER = """
 import os, sys
 from pathlib import Path
 from llstore.store.digest import Digest
-from llstore.store.partial import adopt
+from llstore.store.transfer.partial import adopt
 os.chdir(sys.argv[1])
 if not os.geteuid():
     os.setegid(65534)

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from llstore.store import Digest
-from llstore.store.cache_db import CacheDb
+from llstore.store.cache.db import CacheDb
+from llstore.store.cache.leases import FOREIGN_SECONDS, Leases
+from llstore.store.cache.pins import Pins
 from llstore.store.errors import DiskError
-from llstore.store.leases import FOREIGN_SECONDS, Leases
-from llstore.store.partial import owner
-from llstore.store.pins import Pins
+from llstore.store.transfer.partial import owner
 
 ONE, TWO = Digest.of(b"one"), Digest.of(b"two")
 FOREIGN = "00000000-1-1"

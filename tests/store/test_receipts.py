@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from llstore.store import Digest
-from llstore.store.cache_db import CacheDb
-from llstore.store.receipts import Receipts, stamp
+from llstore.store.cache.db import CacheDb
+from llstore.store.cache.receipts import Receipts, stamp
 
 CLOCK_TICK = 0.02  # the kernel's clock for ctime stands still for some milliseconds
 DATA = b"the bytes of a model"

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from llstore.store.spans import ATTEMPTS, Span, Spans
+from llstore.store.transfer.spans import ATTEMPTS, Span, Spans
 
 HEDGE = 3.0  # seconds without a byte after which a flight is hedged
 OUTAGE = 3  # failures in a row after which the store is left in peace

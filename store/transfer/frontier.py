@@ -5,11 +5,11 @@ import mmap
 import threading
 from collections.abc import Callable
 
-from .blocks import BLOCK_SIZE
-from .closing import Closing
-from .digest import Digest
-from .disk import PartFile
-from .errors import DiskError
+from ..blocks import BLOCK_SIZE
+from ..closing import Closing
+from ..digest import Digest
+from ..disk import PartFile
+from ..errors import DiskError
 
 _STOP_SECONDS = 30.0
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from .digest import Digest
+from ..digest import Digest
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,18 +6,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from .audit import wrong_blocks
-from .blocks import BLOCK_SIZE, BlockList
-from .bucket import Bucket
-from .cache import Cache
-from .digest import Digest
-from .disk import read_chunks
-from .errors import Damaged, KeyNotFound, StoreError
+from ..blocks import BLOCK_SIZE, BlockList
+from ..bucket import Bucket
+from ..cache import Cache
+from ..digest import Digest
+from ..disk import read_chunks
+from ..errors import Damaged, KeyNotFound, StoreError
+from ..fingerprint import fingerprint
+from ..layout import blob_key, blocks_key, manifest_key
+from ..manifest import FileEntry, Manifest
+from ..progress import Progress, silent
+from ..transfer.audit import wrong_blocks
 from .finding import Depth, Finding, Kind, Report
-from .fingerprint import fingerprint
-from .layout import blob_key, blocks_key, manifest_key
-from .manifest import FileEntry, Manifest
-from .progress import Progress, silent
 
 
 @dataclass(slots=True)

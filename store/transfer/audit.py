@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
-from .backends import Backend
-from .blocks import BLOCK_SIZE, BlockList
+from ..backends import Backend
+from ..blocks import BLOCK_SIZE, BlockList
 
 _READERS = 4
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from .digest import Digest
-from .disk import make_folder
+from ..digest import Digest
+from ..disk import make_folder
 from .partial import partials
 
 PATIENCE = 60.0  # seconds without a new byte in any part file of the blob, after which nobody is waited for

@@ -3,11 +3,11 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from .disk import SPACE_HINT
-from .errors import OverBudget
+from ..disk import SPACE_HINT
+from ..errors import OverBudget
+from ..layout import QUARANTINE
+from ..sizes import human_size
 from .eviction import CachedBlob
-from .layout import QUARANTINE
-from .sizes import human_size
 from .usage import Usage
 
 

@@ -5,17 +5,17 @@ import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from .blocks import BLOCK_SIZE, BlockList
-from .cache import Cache
-from .digest import Digest
-from .disk import disk_errors, hot_chunks, read_chunks
-from .errors import DiskError, StoreError
-from .eviction import CachedBlob
+from ..blocks import BLOCK_SIZE, BlockList
+from ..cache import Cache
+from ..cache.eviction import CachedBlob
+from ..digest import Digest
+from ..disk import disk_errors, hot_chunks, read_chunks
+from ..errors import DiskError, StoreError
+from ..fingerprint import fingerprint
+from ..layout import PARTIAL
+from ..progress import Progress
+from ..transfer.partial import partials
 from .finding import Depth, Finding, Kind, Report
-from .fingerprint import fingerprint
-from .layout import PARTIAL
-from .partial import partials
-from .progress import Progress
 
 Refetch = Callable[[Digest], int]
 

@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from .backends import Backend
-from .blocks import BLOCK_SIZE, BlockList
-from .errors import Unreachable
+from ..backends import Backend
+from ..blocks import BLOCK_SIZE, BlockList
+from ..errors import Unreachable
 from .frontier import Buffer, new_buffer
 from .spans import Span
 

@@ -7,7 +7,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from .closing import Closing
+from ..closing import Closing
 
 SCHEMA = 2
 _LOCK_SECONDS = 5.0

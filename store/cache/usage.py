@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from stat import S_ISREG
 
-from .digest import Digest
-from .disk import disk_errors
-from .layout import PARTIAL, QUARANTINE
+from ..digest import Digest
+from ..disk import disk_errors
+from ..layout import PARTIAL, QUARANTINE
 
 SHARE = 0.8  # of the disk, when no budget is set: of what is free and what the cache uses already
 _BLOBS = "blobs/sha256"

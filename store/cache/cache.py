@@ -7,22 +7,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Unpack
 
-from .blocks import BlockList
-from .cache_db import CacheDb
-from .closing import Closing
+from ..blocks import BlockList
+from ..closing import Closing
+from ..digest import Digest
+from ..disk import READ_ONLY, PartFile, disk_errors, link, read_chunks
+from ..errors import Damaged, DiskError
+from ..fingerprint import Fingerprint, fingerprint
+from ..layout import PARTIAL, QUARANTINE, blob_key, blocks_key, manifest_key
+from ..manifest import Manifest
+from ..progress import Progress
+from ..transfer.partial import beside, partials, remove
 from .counters import Counters, Counts, Tally
-from .digest import Digest
-from .disk import READ_ONLY, PartFile, disk_errors, link, read_chunks
-from .errors import Damaged, DiskError
+from .db import CacheDb
 from .eviction import CachedBlob, choose
-from .fingerprint import Fingerprint, fingerprint
-from .layout import PARTIAL, QUARANTINE, blob_key, blocks_key, manifest_key
 from .leases import Leases
-from .manifest import Manifest
 from .over_budget import no_room, too_big
-from .partial import beside, partials, remove
 from .pins import PINS, Pins
-from .progress import Progress
 from .quarantine import Quarantine
 from .receipts import Receipts, Stamp, stamp
 from .room import LOCK, room

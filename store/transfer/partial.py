@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from .digest import Digest
-from .disk import PartFile, disk_errors
-from .errors import DiskError
+from ..digest import Digest
+from ..disk import PartFile, disk_errors
+from ..errors import DiskError
 
 FOREIGN_SECONDS = 60 * 60  # a writer on another host that wrote nothing for so long is dead
 _NAME = re.compile(r"([0-9a-f]{64})?\.([0-9a-f]{8}-\d+-\d+)\.[0-9a-f]+\.part")

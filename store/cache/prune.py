@@ -4,13 +4,13 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..digest import Digest
+from ..disk import disk_errors
+from ..layout import PARTIAL
+from ..transfer.flight import sweep
+from ..transfer.partial import Partial, partials, remove
 from .cache import Cache
-from .digest import Digest
-from .disk import disk_errors
 from .eviction import CachedBlob, oldest, unused
-from .flight import sweep
-from .layout import PARTIAL
-from .partial import Partial, partials, remove
 
 PARTIAL_SECONDS = 7 * 24 * 60 * 60.0  # how long a dead writer's part file waits to be adopted
 _LIST_SECONDS = 24 * 60 * 60.0  # a block list is written before its blob: a young one may be of a blob to come

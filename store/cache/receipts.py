@@ -6,8 +6,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from .cache_db import CacheDb, Statement
-from .digest import Digest
+from ..digest import Digest
+from .db import CacheDb, Statement
 
 FRESH_SECONDS = 60.0  # a file used so recently is not noted as used again
 

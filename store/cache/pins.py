@@ -4,8 +4,8 @@ import os
 import re
 from pathlib import Path
 
-from .digest import Digest
-from .disk import disk_errors, make_folder, sync_folder
+from ..digest import Digest
+from ..disk import disk_errors, make_folder, sync_folder
 
 PINS = "pins"
 _HEX = re.compile(r"[0-9a-f]{64}")

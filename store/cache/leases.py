@@ -5,10 +5,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from .cache_db import CacheDb
-from .digest import Digest
-from .errors import InvalidRef
-from .partial import owner, owner_lives
+from ..digest import Digest
+from ..errors import InvalidRef
+from ..transfer.partial import owner, owner_lives
+from .db import CacheDb
 
 FOREIGN_SECONDS = 24 * 60 * 60.0  # a lease of another host, whose processes cannot be asked, counts for so long
 

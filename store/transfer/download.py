@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 from blake3 import blake3
 
-from .backends import Backend
-from .blocks import BLOCK_SIZE, BlockList
-from .closing import Closing
-from .disk import PartFile
-from .errors import Damaged, StoreError, Unreachable
+from ..backends import Backend
+from ..blocks import BLOCK_SIZE, BlockList
+from ..closing import Closing
+from ..disk import PartFile
+from ..errors import Damaged, StoreError, Unreachable
+from ..fingerprint import Fingerprint
 from .fetcher import Fetcher, Wanted
-from .fingerprint import Fingerprint
 from .frontier import Buffer, Frontier, new_buffer
 from .spans import ATTEMPTS, Span, Spans
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, fields
 from typing import TypedDict, Unpack
 
-from .cache_db import CacheDb, Statement
+from .db import CacheDb, Statement
 
 _ADD = "INSERT INTO counters VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = value + excluded.value"
 

@@ -3,9 +3,9 @@
 import time
 from pathlib import Path
 
-from . import ulid
-from .digest import Digest
-from .disk import disk_errors, make_folder
+from .. import ulid
+from ..digest import Digest
+from ..disk import disk_errors, make_folder
 
 
 class Quarantine:

@@ -5,13 +5,13 @@ from collections.abc import Iterator
 from io import BufferedReader
 from pathlib import Path
 
-from .blocks import BLOCK_SIZE
-from .closing import Closing
-from .disk import disk_errors, hot_chunks
-from .errors import DiskError, FileNotThere, SourceChanged, Unsafe
-from .fingerprint import Fingerprint, fingerprint
-from .gguf import GgufHeader, read_header
-from .progress import Progress
+from ..blocks import BLOCK_SIZE
+from ..closing import Closing
+from ..disk import disk_errors, hot_chunks
+from ..errors import DiskError, FileNotThere, SourceChanged, Unsafe
+from ..fingerprint import Fingerprint, fingerprint
+from ..gguf import GgufHeader, read_header
+from ..progress import Progress
 
 
 class Source(Closing):
