@@ -105,6 +105,13 @@ class PartFile(Closing):
                 done += got
         return done
 
+    def holds_data(self, offset: int, length: int) -> bool:
+        """Whether anything was written there, as far as the file system can tell: reading a hole is not free."""
+        try:
+            return os.lseek(self._fd, offset, os.SEEK_DATA) < offset + length
+        except OSError as error:
+            return error.errno != errno.ENXIO
+
     def start_writeback(self, offset: int, length: int) -> None:
         """Let the disk begin with these bytes, so that the fsync at the end finds little left to do."""
         start_writeback(self._fd, offset, length)

@@ -13,7 +13,7 @@ DOORS = {
     "llama_cpp": {"runner/llama.py"},
     "jinja2": {"runner/sandbox.py"},
     "boto3": {"store/backends/s3.py"},
-    "botocore": {"store/backends/s3.py", "store/backends/s3_errors.py"},
+    "botocore": {f"store/backends/{name}.py" for name in ("s3", "s3_errors", "s3_signed")},
     "urllib3": {"store/backends/wire.py", "store/backends/s3_errors.py"},
     "sqlalchemy": {"store/catalog.py"},
     "rich": {"cli/bars.py"},

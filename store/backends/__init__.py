@@ -74,6 +74,8 @@ def _open_s3(parts: SplitResult) -> Backend:
     wrong = {name for name, found in query.items() if name not in known or len(found) > 1 or not found[0]}
     wrong |= {name for name, allowed in values.items() if name in query and query[name][0] not in allowed}
     options = {name: found[0] for name, found in query.items()}
+    if "endpoint" in options and not _is_server(options["endpoint"]):
+        wrong.add("endpoint")
     if "ca" in options and not Path(options["ca"]).is_file():
         wrong.add("ca")
     if not parts.netloc or wrong:
@@ -95,6 +97,11 @@ def _open_s3(parts: SplitResult) -> Backend:
         ca=options.get("ca"),
     )
     return S3Backend(location)
+
+
+def _is_server(url: str) -> bool:
+    parts = _split(url)
+    return parts.scheme in ("http", "https") and bool(parts.hostname)
 
 
 def _open_seaweedfs(parts: SplitResult) -> Backend:

@@ -5,23 +5,23 @@ from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
+from functools import cached_property
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-import boto3
 import botocore.session
-from botocore import UNSIGNED
-from botocore.config import Config
-from botocore.httpsession import get_cert_path
 
 from ..closing import Closing
 from ..errors import SourceChanged
 from .base import Properties, Stat
 from .s3_errors import declined, region_of, translated
 from .s3_parts import IN_FLIGHT, PART_SIZE, Goal, PartedWrite, part_size
-from .wire import Declined, Wire
+from .s3_signed import SECONDS, Signer
+from .wire import Answer, Declined, Wire
 
 if TYPE_CHECKING:
+    from botocore.config import Config
     from mypy_boto3_s3.client import S3Client
 
 __all__ = ["PART_SIZE", "S3Backend", "S3Location", "part_size"]
@@ -29,7 +29,6 @@ __all__ = ["PART_SIZE", "S3Backend", "S3Location", "part_size"]
 CONNECT_SECONDS = 5
 READ_SECONDS = 30
 ATTEMPTS = 4
-SIGNED_SECONDS = 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +62,8 @@ class S3Location:
 class S3Backend(Closing):
     """A bucket reached with the credentials boto3 finds (environment, profile, instance role), or with none.
 
-    Reads go over a wire of our own, each to a URL that boto3 signed: botocore's streams cost four times the work.
+    Reads go over a wire of our own, each to a signed URL: botocore's streams cost four times the work. boto3 itself is
+    loaded when something else is asked for.
     """
 
     def __init__(self, location: S3Location) -> None:
@@ -72,21 +72,33 @@ class S3Backend(Closing):
         self._bucket = location.bucket
         self._prefix = f"{location.prefix}/" if location.prefix else ""
         self._ahead: float | None = None
+        self._lock = Lock()
+        self._opened: S3Client | None = None
         with self._errors(""):
-            self._session, self._ca = _session(location)
-            self._client = self._open(location.region)
-        self._wire = Wire(self._client.meta.endpoint_url, ca=self._ca or get_cert_path(True))
+            self._session = botocore.session.Session(profile=location.profile)
+            # The wire must trust the certificates that boto3 trusts.
+            self._ca = location.ca or self._session.get_config_variable("ca_bundle")
+            # A server of one's own has no regions; signatures need some name all the same.
+            own = "us-east-1" if location.endpoint else None
+            self._region = location.region or self._session.get_config_variable("region") or own
 
     def close(self) -> None:
         """See Backend."""
-        self._client.close()
-        self._wire.close()
+        if self._opened:
+            self._opened.close()
+        if "_wire" in self.__dict__:
+            self._wire.close()
 
     def stat(self, key: str) -> Stat:
         """See Backend."""
+        answer = self._wire.ask("HEAD", self._signed("HEAD", key))
+        if answer.status != 200:
+            if self._moved(answer):
+                return self.stat(key)
+            raise declined(answer, self.properties.url, key=key)
         with self._errors(key):
-            head = self._client.head_object(Bucket=self._bucket, Key=self._prefix + key)
-        return Stat(key, head["ContentLength"], head["LastModified"].timestamp())
+            modified = parsedate_to_datetime(answer.headers["Last-Modified"]).timestamp()
+            return Stat(key, int(answer.headers["Content-Length"]), modified)
 
     def read(self, key: str, *, start: int = 0, length: int | None = None) -> Iterator[bytes]:
         """See Backend."""
@@ -94,17 +106,14 @@ class S3Backend(Closing):
             self.stat(key)
             return
         try:
-            with closing(self._wire.read(self._signed(key), start=start, length=length)) as pieces:
+            with closing(self._wire.read(self._signed("GET", key), start=start, length=length)) as pieces:
                 for piece in pieces:
                     if not self._wire.ranges and self.properties.ranges:
                         self.properties = replace(self.properties, ranges=False)
                     yield piece
         except Declined as error:
-            region = None if self._location.region else region_of(error.answer)
-            if region is None or region == self._client.meta.region_name:
+            if not self._moved(error.answer):
                 raise declined(error.answer, self.properties.url, key=key) from None
-            # As boto3 does for its own requests: the bucket lies in another region than the signature said.
-            self._client = self._open(region)
             yield from self.read(key, start=start, length=length)
 
     def write(self, key: str, chunks: Iterable[bytes], *, size: int) -> None:
@@ -143,24 +152,59 @@ class S3Backend(Closing):
                 self._client.head_bucket(Bucket=self._bucket)
         return time.time() + (self._ahead or 0.0)
 
-    def _signed(self, key: str) -> str:
-        # An address that lets its holder read: it goes to the wire and into no message.
-        params = {"Bucket": self._bucket, "Key": self._prefix + key}
-        with self._errors(key):
-            return self._client.generate_presigned_url("get_object", Params=params, ExpiresIn=SIGNED_SECONDS)
+    @property
+    def _client(self) -> "S3Client":
+        with self._lock:
+            self._opened = self._opened or self._open()
+            return self._opened
 
-    def _open(self, region: str | None) -> "S3Client":
-        found = region or self._session.region_name
-        client = self._session.client(
-            "s3",
-            endpoint_url=self._location.endpoint,
-            # A server of one's own has no regions; signatures need some name all the same.
-            region_name=found or ("us-east-1" if self._location.endpoint else None),
-            verify=self._ca,
-            config=_config(self._location),
-        )
+    def _open(self) -> "S3Client":
+        import boto3
+
+        with self._errors(""):
+            client = boto3.session.Session(botocore_session=self._session).client(
+                "s3",
+                endpoint_url=self._location.endpoint,
+                region_name=self._region,
+                verify=self._ca,
+                config=_config(self._location),
+            )
         client.meta.events.register("after-call.s3", self._note_date)
         return client
+
+    @cached_property
+    def _wire(self) -> Wire:
+        from botocore.httpsession import get_cert_path
+
+        address = self._location.endpoint or self._client.meta.endpoint_url
+        return Wire(address, ca=self._ca or get_cert_path(True))
+
+    @property
+    def _signer(self) -> Signer | None:
+        """None where boto3 must say what the address is: it knows AWS's hosts, and which names can be part of one."""
+        place = self._location
+        if not place.endpoint or place.style == "virtual":
+            return None
+        root = f"{place.endpoint.rstrip('/')}/{self._bucket}"
+        return Signer(root, session=self._session, region=self._region or "", anonymous=place.anonymous)
+
+    def _signed(self, method: str, key: str) -> str:
+        # An address that lets its holder read: it goes to the wire and into no message.
+        with self._errors(key):
+            if self._signer:
+                return self._signer.url(method, self._prefix + key)
+            params = {"Bucket": self._bucket, "Key": self._prefix + key}
+            return self._client.generate_presigned_url(f"{method.lower()}_object", Params=params, ExpiresIn=SECONDS)
+
+    def _moved(self, answer: Answer) -> bool:
+        # As boto3 does for its own requests: the bucket lies in another region than the signature said.
+        region = None if self._location.region else region_of(answer)
+        if region is None or region == self._region:
+            return False
+        self._region = region
+        with self._lock:
+            self._opened = None
+        return True
 
     def _errors(self, key: str) -> AbstractContextManager[None]:
         return translated(self.properties.url, key=key)
@@ -171,14 +215,10 @@ class S3Backend(Closing):
             self._ahead = parsedate_to_datetime(date).timestamp() - time.time()
 
 
-def _session(location: S3Location) -> tuple[boto3.session.Session, str | None]:
-    # The wire must trust the certificates that boto3 trusts, so their file is asked for here.
-    core = botocore.session.Session(profile=location.profile)
-    ca = location.ca or core.get_config_variable("ca_bundle")
-    return boto3.session.Session(botocore_session=core), ca
+def _config(location: S3Location) -> "Config":
+    from botocore import UNSIGNED
+    from botocore.config import Config
 
-
-def _config(location: S3Location) -> Config:
     return Config(
         # Checksum trailers were stored inside objects by some servers (seaweedfs#6548).
         request_checksum_calculation="when_required",

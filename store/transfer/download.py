@@ -85,6 +85,8 @@ class Download(Closing):
         view = memoryview(new_buffer())
         for block in range(self._wanted.count) if self._wanted.blocks else ():
             data = view[: self._wanted.length(block)]
+            if not self._part.holds_data(block * BLOCK_SIZE, len(data)):
+                continue
             if self._part.read_at(block * BLOCK_SIZE, data) == len(data):
                 hashed = blake3(data).digest()
                 if self._believable(block, hashed):

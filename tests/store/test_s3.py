@@ -383,8 +383,8 @@ def test_no_signature_is_shown_when_a_server_is_away(seaweed: SeaweedFS) -> None
 
 def test_without_credentials_nothing_is_signed(bucket: str, name: str) -> None:
     with closing(opened(f"{bucket}&anonymous=1")) as backend:
-        assert "X-Amz" not in backend._signed("a/b")
-        assert backend._signed("a/b").endswith(f"/{name}/a/b")
+        assert "X-Amz" not in backend._signed("GET", "a/b")
+        assert backend._signed("GET", "a/b").endswith(f"/{name}/a/b")
         with pytest.raises(Refused, match="AccessDenied"):
             list(backend.read("llstore.json"))
         with pytest.raises(Refused):
@@ -419,7 +419,7 @@ def test_a_profile_brings_its_credentials(
     with closing(opened(f"{bucket}&profile=team")) as backend:
         backend.write("a", [b"x"], size=1)
         assert b"".join(backend.read("a")) == b"x"
-        assert "eu-north-1" in backend._signed("a")
+        assert "eu-north-1" in backend._signed("GET", "a")
     with pytest.raises(Refused, match="another"):
         opened(f"{bucket}&profile=another")
 
@@ -427,7 +427,7 @@ def test_a_profile_brings_its_credentials(
 def test_a_session_token_is_passed_on(monkeypatch: pytest.MonkeyPatch, seaweed: SeaweedFS) -> None:
     monkeypatch.setenv("AWS_SESSION_TOKEN", "a/token")
     with closing(opened("s3://models?region=eu-north-1")) as backend:
-        query = parse_qs(urlsplit(backend._signed("a")).query)
+        query = parse_qs(urlsplit(backend._signed("GET", "a")).query)
     assert query["X-Amz-Security-Token"] == ["a/token"]
     assert query["X-Amz-Algorithm"] == ["AWS4-HMAC-SHA256"]
 
@@ -445,7 +445,7 @@ def test_a_session_token_is_passed_on(monkeypatch: pytest.MonkeyPatch, seaweed: 
 )
 def test_a_bucket_is_named_in_the_path_or_in_the_host(seaweed: SeaweedFS, url: str, address: str) -> None:
     with closing(opened(url)) as backend:
-        assert backend._signed("a/b").partition("?")[0] == address
+        assert backend._signed("GET", "a/b").partition("?")[0] == address
 
 
 def test_all_options_are_shown(tmp_path: Path, seaweed: SeaweedFS) -> None:

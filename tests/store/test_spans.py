@@ -196,12 +196,27 @@ def test_a_damaged_block_counts_as_failed_although_its_bytes_came() -> None:
 
 
 def test_blocks_behind_a_failed_one_are_not_punished() -> None:
-    spans = Spans.of(range(4), longest=4)
+    spans = Spans.of(range(32), longest=4)
     span = spans.take(0.0)
     assert span == Span(0, 4)
+    for block in range(4, 32):
+        spans.land(block)
     assert spans.end(span, 0.0, failed=True) == 1
-    assert spans.take(0.0) == Span(1, 4), "the others are taken at once, and together"
+    assert [spans.take(0.0), spans.take(0.0)] == [Span(1, 3), Span(3, 4)], "the others are taken at once"
     assert spans.take(0.3) == Span(0, 1)
+
+
+def test_ranges_get_shorter_towards_the_end() -> None:
+    spans = Spans.of(range(100), longest=4)
+    lengths = []
+    while span := spans.take(0.0):
+        lengths.append(span.end - span.first)
+        for block in range(span.first, span.end):
+            spans.land(block)
+        spans.end(span, 0.0, failed=False)
+    assert sum(lengths) == 100
+    assert lengths == sorted(lengths, reverse=True)
+    assert (lengths[0], lengths[-1]) == (4, 2)
 
 
 def test_a_hedge_waits_until_nothing_fresh_is_to_do() -> None:
