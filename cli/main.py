@@ -1,5 +1,6 @@
 """The `llstore` command: its words, and the way out of each."""
 
+import gc
 import os
 import signal
 import sys
@@ -78,6 +79,8 @@ def _leave(code: int) -> NoReturn:
             sys.stdout.flush()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    # Nor is there time to be lost on garbage: all of it goes with the process.
+    gc.freeze()
     sys.exit(code)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from . import get as getting
 from . import put as putting
+from .ahead import Ahead
 from .backends import Backend, open_backend, public, refuse_credentials
 from .backends.limit import Limited
 from .backends.retry import Retrying
@@ -151,8 +152,10 @@ class Store(Closing):
             bucket = self.bucket
             if not bucket.source.properties.writable:
                 raise Refused(f"{bucket.url} is a read-only mirror", hint="put to the store that it mirrors")
+            # Hashing leaves time for it: a catalog is loaded and a journal listed meanwhile.
+            synced = Ahead(self.sync)
             examined = putting.examine(source, request, progress)
-            self.sync()
+            synced.result()
             bucket.initialize()
             stored = self.catalog.model(examined.manifest.model)
             if not self._sound(examined.manifest.model, progress):
