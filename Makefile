@@ -26,8 +26,8 @@ check: $(VENV)/dev.stamp
 # The fault lab's long campaigns, 20 minutes at most. KILLS=1000 for more of them.
 KILLS ?= 200
 soak: $(VENV)/dev.stamp
-	LLSTORE_SOAK=1 LLSTORE_KILLS=$(KILLS) LLSTORE_SEEDS=3 LLSTORE_LAB_BYTES=1006632960 \
-		timeout 1200 $(BIN)/python -m pytest tests/lab
+	LLSTORE_SOAK=1 LLSTORE_KILLS=$(KILLS) LLSTORE_SEEDS=2 LLSTORE_LAB_BYTES=1006632960 \
+		timeout 1200 $(BIN)/python -m pytest tests/lab --durations=12
 
 bench: $(VENV)/bench.stamp
 	$(BIN)/python benchmarks/transfer.py

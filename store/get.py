@@ -106,7 +106,7 @@ def _fetched(entry: FileEntry, fetch: Fetch, *, keep: list[Digest]) -> CachedFil
         Download(fetch.bucket.source, wanted, part, pace=fetch.pace) as download,
     ):
         with _left_for_later(part, entry, download), _there(entry, fetch.bucket):
-            download.adopt()
+            download.adopt(lambda done: fetch.progress("verify", done, entry.size))
             fetch.progress("download", download.here, entry.size)
             found = download.run(lambda done: fetch.progress("download", done, entry.size))
         _judge(entry, found, download, fetch)

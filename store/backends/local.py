@@ -10,7 +10,7 @@ from ..closing import Closing
 from ..disk import READ_ONLY, disk_errors, read_chunks, sync_folder
 from ..errors import BucketNotFound, KeyNotFound
 from ..layout import PARTIAL
-from ..transfer.partial import beside
+from ..transfer.partial import beside, partials, remove
 from .base import Properties, Stat
 
 
@@ -40,6 +40,7 @@ class LocalBackend(Closing):
     def write(self, key: str, chunks: Iterable[bytes], *, size: int) -> None:
         """See Backend."""
         self._require_root()
+        self._tidy()
         with beside(self._root / PARTIAL, size=size) as part:
             for chunk in chunks:
                 part.write(chunk)
@@ -63,6 +64,12 @@ class LocalBackend(Closing):
     def clock(self) -> float:
         """See Backend."""
         return time.time()
+
+    def _tidy(self) -> None:
+        # What killed writers left can be taken up by nobody: a write begins anew. Part files of gets are not touched.
+        for partial in partials(self._root / PARTIAL):
+            if not partial.alive and partial.digest is None:
+                remove(partial)
 
     def _require_root(self) -> None:
         if not self._root.is_dir():

@@ -80,13 +80,14 @@ class Download(Closing):
         """Whether what is here could be checked by the next one who takes it up."""
         return self._wanted.blocks is not None and self.condemned is None
 
-    def adopt(self) -> None:
-        """Take what the part file holds already and the block list confirms."""
+    def adopt(self, progress: Callable[[int], None]) -> None:
+        """Take what the part file holds already and the block list confirms; `progress` is given the bytes read."""
         view = memoryview(new_buffer())
         for block in range(self._wanted.count) if self._wanted.blocks else ():
             data = view[: self._wanted.length(block)]
             if not self._part.holds_data(block * BLOCK_SIZE, len(data)):
                 continue
+            progress(block * BLOCK_SIZE)
             if self._part.read_at(block * BLOCK_SIZE, data) == len(data):
                 hashed = blake3(data).digest()
                 if self._believable(block, hashed):

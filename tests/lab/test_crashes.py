@@ -24,10 +24,11 @@ from llstore.store.progress import silent
 
 pytestmark = pytest.mark.skipif(bool(shim.unavailable()), reason=shim.unavailable() or "there is one")
 
-# `make soak` does every call with every action; `make test` a slice: every so many calls, others for each action.
+# `make soak` kills at every call, and tries the other actions at every so many; `make test` takes a slice of each.
 SOAK = os.environ.get("LLSTORE_SOAK") == "1"
-STRIDE = 1 if SOAK else 30
 ACTIONS = ("kill", "kill-after", "fail", "enospc")
+STRIDES = {"kill": 1, "kill-after": 10, "fail": 5, "enospc": 10}
+SLICE = 30
 WORKERS = os.cpu_count() or 2
 
 
@@ -169,12 +170,12 @@ def counted(
     return scene, calls
 
 
-def chosen(calls: Sequence[shim.Call], action: str) -> list[shim.Call]:
-    """All calls or, in a slice, every so many; a run of the same calls on the same file counts as one."""
+def chosen(calls: Sequence[shim.Call], action: str) -> Sequence[shim.Call]:
+    """Every call or every so many; in a slice, a run of the same calls on the same file counts as one."""
     if SOAK:
-        return list(calls)
+        return calls[:: STRIDES[action]]
     firsts = [next(run) for _, run in groupby(calls, key=lambda call: (call.operation, call.path.suffix, call.path))]
-    return firsts[ACTIONS.index(action) * STRIDE // len(ACTIONS) :: STRIDE]
+    return firsts[ACTIONS.index(action) * SLICE // len(ACTIONS) :: SLICE]
 
 
 @pytest.mark.parametrize("action", ACTIONS)

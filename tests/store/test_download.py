@@ -2,175 +2,45 @@
 
 import gc
 import os
-import random
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from functools import cache
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from flaky import (
+    KEY,
+    PACE,
+    PIECE,
+    Fault,
+    Flaky,
+    Pieces,
+    check_whole,
+    content,
+    crumble,
+    cut,
+    downloading,
+    drip,
+    flip,
+    refuse,
+    shorten,
+    silent,
+    stall,
+    stall_a_while,
+    too_much,
+    truth,
+    written,
+)
 
-from llstore.store.backends import MemoryBackend, Properties
 from llstore.store.blocks import BLOCK_SIZE, BlockList
 from llstore.store.digest import Digest
 from llstore.store.disk import PartFile
 from llstore.store.errors import Damaged, DiskError, KeyNotFound, Refused, StoreError, Unreachable
-from llstore.store.fingerprint import Fingerprint, fingerprint
+from llstore.store.fingerprint import fingerprint
 from llstore.store.transfer.download import Download, Pace
 from llstore.store.transfer.fetcher import Wanted
 from llstore.store.transfer.spans import ATTEMPTS
-
-KEY = "blobs/some"
-PIECE = 1024 * 1024
-MOST = 12 * BLOCK_SIZE
-PACE = Pace(connections=4, timeout=8.0)
-
-Pieces = Iterator[bytes]
-Fault = Callable[["Flaky", Pieces, int], Pieces]
-
-
-@dataclass
-class Flaky:
-    """A bucket in memory whose reads go through `fault` at a rate: given the pieces of a range and where it starts."""
-
-    data: bytes
-    fault: Fault | None = None
-    rate: float = 1.0
-    ranges: bool = True
-    asked: list[range] = field(default_factory=list)
-    sent: int = 0
-
-    def __post_init__(self) -> None:
-        self.memory = MemoryBackend()
-        self.memory.write(KEY, [self.data], size=len(self.data))
-        self.properties = Properties(url="memory://flaky", ranges=self.ranges)
-        self.chance = random.Random(7)
-        self.free = threading.Event()  # lets go of every read that waits
-        self.lock = threading.Lock()
-        self.stat, self.write, self.list = self.memory.stat, self.memory.write, self.memory.list
-        self.delete, self.clock, self.close = self.memory.delete, self.memory.clock, self.memory.close
-
-    def read(self, key: str, *, start: int = 0, length: int | None = None) -> Pieces:
-        with self.lock:
-            self.asked.append(range(start, start + (length or 0)))
-            struck = self.chance.random() < self.rate
-        pieces = self._pieces(key, start, length)
-        for piece in self.fault(self, pieces, start) if self.fault and struck else pieces:
-            with self.lock:
-                self.sent += len(piece)
-            yield piece
-
-    def _pieces(self, key: str, start: int, length: int | None) -> Pieces:
-        for whole in self.memory.read(key, start=start, length=length):
-            for at in range(0, len(whole), PIECE):
-                yield whole[at : at + PIECE]
-
-
-def refuse(flaky: Flaky, pieces: Pieces, start: int) -> Pieces:
-    raise Unreachable("no answer")
-    yield from pieces
-
-
-def cut(flaky: Flaky, pieces: Pieces, start: int) -> Pieces:
-    for _ in range(flaky.chance.randrange(9)):
-        yield from [piece for piece in [next(pieces, b"")] if piece]
-    raise Unreachable("cut off")
-
-
-def shorten(flaky: Flaky, pieces: Pieces, start: int) -> Pieces:
-    for _ in range(flaky.chance.randrange(9)):
-        yield from [piece for piece in [next(pieces, b"")] if piece]
-
-
-def flip(flaky: Flaky, pieces: Pieces, start: int) -> Pieces:
-    for piece in pieces:
-        at = flaky.chance.randrange(len(piece))
-        yield piece[:at] + bytes([piece[at] ^ flaky.chance.randrange(1, 256)]) + piece[at + 1 :]
-
-
-def too_much(flaky: Flaky, pieces: Pieces, start: int) -> Pieces:
-    yield from pieces
-    yield b"more than was asked for"
-
-
-def crumble(flaky: Flaky, pieces: Pieces, start: int) -> Pieces:
-    for piece in pieces:
-        yield b""
-        yield piece[:1]
-        yield piece[1:77_777]
-        yield piece[77_777:]
-
-
-def stall_a_while(flaky: Flaky, pieces: Pieces, start: int) -> Pieces:
-    yield next(pieces)
-    flaky.free.wait(0.3)
-    raise Unreachable("no byte came for a while")
-
-
-def stall(flaky: Flaky, pieces: Pieces, start: int) -> Pieces:
-    yield next(pieces)
-    flaky.free.wait(30.0)
-    yield from pieces
-
-
-def drip(flaky: Flaky, pieces: Pieces, start: int) -> Pieces:
-    for piece in pieces:
-        for at in range(0, len(piece), 64):
-            yield piece[at : at + 64]
-            if flaky.free.wait(0.05):
-                return
-
-
-@cache
-def content(size: int) -> bytes:
-    return random.Random(0).randbytes(size) if size == MOST else content(MOST)[:size]
-
-
-@cache
-def truth(size: int) -> Fingerprint:
-    return fingerprint([content(size)])
-
-
-@pytest.fixture
-def part_of(tmp_path: Path) -> Callable[[int], PartFile]:
-    return lambda size: PartFile(tmp_path / f"{random.getrandbits(64):x}.part", size=size)
-
-
-@contextmanager
-def downloading(flaky: Flaky, part: PartFile, blocks: BlockList | None, pace: Pace = PACE) -> Iterator[Download]:
-    wanted = Wanted(KEY, len(flaky.data), blocks)
-    try:
-        with part, Download(flaky, wanted, part, pace=pace) as download:
-            yield download
-    finally:
-        flaky.free.set()
-
-
-def written(part: PartFile, size: int) -> bytes:
-    data = bytearray(size)
-    assert part.read_at(0, memoryview(data)) == size
-    assert part.path.stat().st_size == size
-    return bytes(data)
-
-
-def same(one: bytes, other: bytes) -> bool:
-    """Whether they are alike; in an assert, `==` would spend a minute on showing where they are not."""
-    return one == other
-
-
-def silent(done: int) -> None:
-    pass
-
-
-def check_whole(flaky: Flaky, part: PartFile, blocks: BlockList | None, pace: Pace = PACE) -> Download:
-    size = len(flaky.data)
-    with downloading(flaky, part, blocks, pace) as download:
-        assert download.run(silent) == truth(size)
-        assert same(written(part, size), content(size))
-    return download
 
 
 @pytest.mark.parametrize("connections", [1, 3])
@@ -531,80 +401,6 @@ def test_a_part_file_cut_short_by_somebody_is_not_blamed_on_the_store(part_of: C
     part = part_of(size)
     with downloading(Flaky(content(size), last_first), part, None) as download, pytest.raises(DiskError, match="short"):
         download.run(silent)
-
-
-def adopted(part: PartFile, blocks: BlockList, data: bytes) -> Download:
-    flaky = Flaky(data)
-    with downloading(flaky, part, blocks) as download:
-        download.adopt()
-        here = download.here
-        assert download.run(silent) == truth(len(data))
-        assert same(written(part, len(data)), data)
-        assert download.fetched == len(data) - here == flaky.sent
-        assert download.condemned is None
-        part.commit(part.path.with_suffix(".whole"))
-        assert same(part.path.with_suffix(".whole").read_bytes(), data)
-    return download
-
-
-@pytest.mark.parametrize("good", [(), (0, 1), (2,), (0, 1, 2)], ids=lambda good: "".join(map(str, good)) or "none")
-@pytest.mark.parametrize("rest", ["half", "wrong"])
-def test_of_a_part_file_only_what_is_right_is_adopted(
-    good: tuple[int, ...], rest: str, part_of: Callable[[int], PartFile]
-) -> None:
-    size = 2 * BLOCK_SIZE + 33
-    data = content(size)
-    part = part_of(size)
-    for block in range(3):
-        at = slice(block * BLOCK_SIZE, (block + 1) * BLOCK_SIZE)
-        right = data[at]
-        others = {"half": right[: len(right) // 2], "wrong": right[::-1]}  # after the half, zeros
-        part.write_at(at.start, right if block in good else others[rest])
-    path, part._kept = part.path, True
-    part.close()
-    with PartFile(path, size=size, adopt=True) as again:
-        found = adopted(again, truth(size).blocks, data)
-    wanted = Wanted(KEY, size, None)
-    assert found.fetched == sum(wanted.length(block) for block in range(3) if block not in good)
-
-
-@pytest.mark.parametrize("length", [0, 1, BLOCK_SIZE, 2 * BLOCK_SIZE + 1])
-def test_a_part_file_that_is_shorter_is_adopted_as_far_as_it_goes(
-    length: int, part_of: Callable[[int], PartFile]
-) -> None:
-    size = 2 * BLOCK_SIZE + 22
-    part = part_of(0)
-    part.write_at(0, content(size)[:length])
-    found = adopted(part, truth(size).blocks, content(size))
-    assert found.fetched == size - length // BLOCK_SIZE * BLOCK_SIZE
-
-
-def test_a_block_refused_when_adopted_does_not_condemn_the_list(part_of: Callable[[int], PartFile]) -> None:
-    size = BLOCK_SIZE
-    part = part_of(size)
-    wrong = bytes([content(size)[0] ^ 1]) + content(size)[1:]
-    part.write_at(0, wrong)
-
-    def same(flaky: Flaky, pieces: Pieces, start: int) -> Pieces:
-        if len(flaky.asked) == 1:
-            piece = next(pieces)
-            yield wrong[:1] + piece[1:]
-        yield from pieces
-
-    flaky = Flaky(content(size), same)
-    with downloading(flaky, part, truth(size).blocks) as download:
-        download.adopt()
-        assert download.here == 0
-        assert download.run(silent) == truth(size)
-        assert download.condemned is None
-
-
-def test_without_a_list_nothing_is_adopted(part_of: Callable[[int], PartFile]) -> None:
-    part = part_of(99)
-    part.write_at(0, content(99))
-    with downloading(Flaky(content(99)), part, None) as download:
-        download.adopt()
-        assert download.here == 0
 
 
 def test_a_block_is_tried_often_enough() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from llstore.store.backends.local import LocalBackend
 from llstore.store.digest import Digest
 from llstore.store.disk import PartFile
 from llstore.store.transfer.partial import FOREIGN_SECONDS, adopt, create, leave, owner, owner_lives, partials, remove
@@ -275,3 +276,22 @@ def test_removing_is_no_error_when_it_is_gone(tmp_path: Path) -> None:
     remove(found)
     remove(found)
     assert partials(tmp_path) == []
+
+
+def test_a_write_to_a_folder_store_removes_what_a_killed_write_left(tmp_path: Path) -> None:
+    """Nobody can take it up: unlike a get's part file, whose blocks can be checked."""
+    code = """
+import os, sys
+from pathlib import Path
+from llstore.store.backends.local import LocalBackend
+def chunks():
+    yield b"half"
+    os.kill(os.getpid(), 9)
+LocalBackend(Path(sys.argv[1])).write("blobs/one", chunks(), size=8)
+"""
+    assert subprocess.run([sys.executable, "-c", code, tmp_path]).returncode == -signal.SIGKILL
+    with create(tmp_path / "partial", DIGEST, size=SIZE) as part:
+        part.keep()
+    assert len(partials(tmp_path / "partial")) == 2
+    LocalBackend(tmp_path).write("blobs/one", [b"whole"], size=5)
+    assert [left.digest for left in partials(tmp_path / "partial")] == [DIGEST]
