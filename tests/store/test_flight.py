@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from llstore.store import flight
 from llstore.store.digest import Digest
+from llstore.store.transfer import flight
 from llstore.store.transfer.flight import single_flight, sweep
 
 DIGEST = Digest.of(b"a blob")
