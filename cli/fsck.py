@@ -31,7 +31,7 @@ def fsck(
     else:
         for finding in report.findings:
             print(_line(finding))
-        remark(_summary(report), quiet=quiet)
+        remark(_summary(report, repair=repair), quiet=quiet)
     raise typer.Exit(0 if report.sound else DAMAGED)
 
 
@@ -47,10 +47,17 @@ def _line(finding: Finding) -> str:
     return printable(f"{state:9} {finding.where:7} {finding.kind:12} {finding.subject}: {finding.detail}")
 
 
-def _summary(report: Report) -> str:
+def _summary(report: Report, *, repair: bool) -> str:
     fetched = f", {human_size(report.bytes_fetched)} fetched" if report.bytes_fetched else ""
-    state = "nothing is wrong" if report.sound else "something is wrong (llstore fsck --repair mends what it can)"
+    state = _state(report, repair=repair)
     return f"{report.files} files checked, {human_size(report.bytes_read)} read{fetched}: {state}"
+
+
+def _state(report: Report, *, repair: bool) -> str:
+    if report.sound:
+        mended = any(finding.repaired for finding in report.findings)
+        return "what was wrong is mended" if mended else "nothing is wrong"
+    return "something is still wrong" if repair else "something is wrong (llstore fsck --repair mends what it can)"
 
 
 def _document(report: Report) -> dict[str, object]:

@@ -181,7 +181,7 @@ def _judge(entry: FileEntry, found: Fingerprint, download: Download, fetch: Fetc
         if wrong is not None:
             fetch.remarks.append(
                 f"the block list of {entry.digest.short} in {fetch.bucket.url} was wrong at block {wrong}, "
-                "its SHA-256 is right: the list was made anew here (llstore fsck --bucket --repair mends it there)"
+                "its SHA-256 is right: the list was made anew here"
             )
         return
     place = "" if wrong is None else f"; the first wrong block is {wrong} ({_span(wrong, entry.size)})"

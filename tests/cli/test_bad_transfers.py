@@ -13,7 +13,7 @@ import pytest
 from llstore.store import Digest
 from llstore.store.backends import open_backend
 from llstore.store.blocks import BLOCK_SIZE
-from llstore.store.layout import blob_key, blocks_key
+from llstore.store.layout import blob_key, blocks_key, manifest_key
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 DATA = os.urandom(2 * BLOCK_SIZE + 999)
@@ -92,6 +92,22 @@ def test_a_block_list_that_does_not_match(llstore: Command, stored: str, home: P
     assert llstore("fsck", "--full").returncode == 0
 
 
+def test_a_block_list_that_its_manifest_names_and_that_is_wrong(llstore: Command, stored: str) -> None:
+    """SHA-256 rules: the bytes are taken, and the list is made anew."""
+    with closing(open_backend(stored)) as backend:
+        listed = bytearray(b"".join(backend.read(blocks_key(DIGEST))))
+        listed[-1] ^= 1
+        manifest = b"".join(backend.read(manifest_key(DIGEST)))
+        named = json.loads(manifest)["files"][0]["blocks"]
+        manifest = manifest.replace(named.encode(), str(Digest.of(bytes(listed))).encode())
+        for key, data in ((blocks_key(DIGEST), bytes(listed)), (manifest_key(DIGEST), manifest)):
+            backend.write(key, [data], size=len(data))
+    answer = llstore("get", DIGEST.hex, "--json")
+    assert fetched(answer) == len(DATA) + 999, "the block that was refused came twice"
+    assert "was wrong at block 2, its SHA-256 is right: the list was made anew here" in answer.stderr
+    assert llstore("fsck", "--full").returncode == 0
+
+
 def test_an_object_that_was_swapped(llstore: Command, stored: str, home: Path) -> None:
     other = os.urandom(len(DATA))
     with closing(open_backend(stored)) as backend:
@@ -124,8 +140,11 @@ def test_a_damaged_file_in_the_cache_and_in_the_store(llstore: Command, stored: 
     assert llstore("fsck", "--full", "--bucket").returncode == 0
     with closing(open_backend(stored)) as backend:
         backend.delete(blob_key(DIGEST))
-    assert llstore("fsck", "--bucket").returncode == 4
-    assert llstore("fsck", "--bucket", "--repair").returncode == 0
+    ends = ((4, "something is wrong (llstore fsck --repair mends what it can)", ()), (0, "is mended", ("--repair",)))
+    for code, said, repair in ends:
+        answer = llstore("fsck", "--bucket", *repair)
+        assert answer.returncode == code
+        assert answer.stderr.endswith(f"{said}\n")
     assert llstore("fsck", "--full", "--bucket").returncode == 0
 
 

@@ -54,10 +54,10 @@ def getting(home: Path, url: str, digest: Digest, **environment: str) -> Iterato
 
 
 def landed(home: Path) -> int:
-    """How many blocks of the part file hold something."""
+    """How many blocks of the part file were written to their end."""
     for part in (home / "cache/partial").glob("*.part"):
         with part.open("rb") as file:
-            return sum(any(os.pread(file.fileno(), 16, at)) for at in range(0, SIZE, BLOCK_SIZE))
+            return sum(any(os.pread(file.fileno(), 16, end - 16)) for end in range(BLOCK_SIZE, SIZE + 1, BLOCK_SIZE))
     return 0
 
 
