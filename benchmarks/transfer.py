@@ -17,6 +17,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent / "fixtures"))
 
 from measure import ROUNDS, Run, machine, ratio, spread, timed
+from memory import PageCache
 from seaweed import SeaweedFS, seaweedfs
 
 SIZE = int(os.environ.get("SIZE", "1000000000"))
@@ -30,6 +31,7 @@ class Bench:
 
     server: SeaweedFS
     source: Path
+    pages: PageCache
     runs: dict[str, list[Run]] = field(default_factory=dict)
 
     def round(self, number: int) -> None:
@@ -40,7 +42,7 @@ class Bench:
             names = list(tasks)
             turn = number % len(names)
             for name in names[turn:] + names[:turn]:
-                level(self.source.with_name("level"))
+                self.pages.fill()
                 self.runs.setdefault(name, []).append(tasks[name]())
 
     def puts(self, number: int) -> dict[str, Callable[[], Run]]:
@@ -95,7 +97,7 @@ class Bench:
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder, seaweedfs(Path(folder) / "seaweed") as server:
         server.client().create_bucket(Bucket="bench")
-        bench = Bench(server, Path(folder) / "source")
+        bench = Bench(server, Path(folder) / "source", PageCache(Path(folder) / "sparse"))
         fill(bench.source)
         for number in range(ROUNDS):
             bench.round(number)
@@ -112,19 +114,6 @@ def main() -> None:
         ("llstore get s3", "rclone get"),
     ):
         print(f"{ours} is {ratio(bench.seconds(ours), bench.seconds(theirs))} {theirs}")
-
-
-def level(path: Path) -> None:
-    """Give every run the same start: nothing left to be written, and memory that was in use a moment ago.
-
-    On a virtual machine, memory that was free for seconds is given back to the host, and then costs up to ten times
-    as much to write to; without this, the figures say who ran after whom.
-    """
-    os.sync()
-    with path.open("wb") as file:
-        for _ in range(SIZE * 3 // 2 // BLOCK):
-            file.write(bytes(BLOCK))
-    path.unlink()
 
 
 def digest_of(path: Path) -> str:

@@ -83,15 +83,16 @@ class PartFile(Closing):
         self.write_at(self._end, chunk)
 
     def write_at(self, offset: int, chunk: Bytes) -> None:
-        """Write `chunk` at `offset`. Threads may write different places at once."""
+        """Write `chunk` at `offset`. Threads may call it for different places at once."""
         view = memoryview(chunk)
         at = offset
-        with disk_errors(self.path.parent):
+        # The kernel lets one thread at a time write to a file, and the others spin until it is their turn: here they
+        # sleep, and leave the processor to those who receive and hash.
+        with disk_errors(self.path.parent), self._lock:
             while view:
                 written = os.pwrite(self._fd, view, at)
                 at += written
                 view = view[written:]
-        with self._lock:
             self._end = max(self._end, at)
 
     def read_at(self, offset: int, into: memoryview) -> int:

@@ -19,6 +19,7 @@ from .spans import ATTEMPTS, Span, Spans
 
 _SPARE_BUFFERS = 5
 _TICK = 0.05
+_EQUAL = 5  # fetches: a fault that strikes one range in ten does the same to a block twice in every hundred
 _HEADWAY = 1024 * 1024
 
 
@@ -38,7 +39,7 @@ class Pace:
 class Download(Closing):
     """One object on its way into one part file.
 
-    `condemned` says which block first came twice with the same bytes that the block list refuses, if any: from there
+    `condemned` says which block came five times with the same bytes that the block list refuses, if any: from there
     on the list was not believed.
     """
 
@@ -46,7 +47,7 @@ class Download(Closing):
         self.condemned: int | None = None
         self._backend, self._wanted, self._part, self._pace = backend, wanted, part, pace
         self._hashes: dict[int, bytes] = {}
-        self._refused: dict[int, bytes] = {}
+        self._refused: dict[int, list[bytes]] = {}
         self._spans = Spans.of(range(wanted.count))
         self._frontier = Frontier(part, size=wanted.size, spare=_SPARE_BUFFERS)
         self._turn = threading.Condition()
@@ -203,11 +204,12 @@ class Download(Closing):
     def _believable(self, block: int, hashed: bytes) -> bool:
         if not self._wanted.blocks or self.condemned is not None or self._wanted.blocks.hashes[block] == hashed:
             return True
-        if self._refused.get(block) == hashed:
-            # A fault on the way would hardly be the same twice: it is the list, or the object, that is wrong.
+        refused = self._refused.setdefault(block, [])
+        refused.append(hashed)
+        if refused.count(hashed) >= _EQUAL:
+            # A fault on the way would hardly be the same so often: it is the list, or the object, that is wrong.
             self.condemned = block
             return True
-        self._refused[block] = hashed
         return False
 
     def _stalled(self) -> StoreError:
