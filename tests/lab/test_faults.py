@@ -209,7 +209,7 @@ def test_an_object_swapped_while_it_is_read_is_refused(empty: Lab, tmp_path: Pat
                 store.bucket.backend.write(key, [other], size=len(other))
             swapped.append(True)
 
-    empty.proxy.plan.set(Rule(Drip(8_000_000), path="/blobs/", ranged=True))
+    empty.proxy.plan.set(Rule(Drip(40_000_000), path="/blobs/", ranged=True))
     slowly = replace(empty.machine(tmp_path / "two", empty.through), pace=Pace(connections=1, timeout=TIMEOUT))
     with Store(slowly) as store, pytest.raises(Damaged, match="wrong bytes"):
         store.get(empty.digest, swap)

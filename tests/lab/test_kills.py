@@ -123,7 +123,6 @@ def test_after_kills_at_random_moments_all_is_sound_and_nothing_leaks(lab: Lab, 
         lab.run(*lab.put(file))
     assert json.loads(lab.run("list", "--json"))["models"]
     check(lab.place, Kept(frozenset(map(sha256, lab.files)), lab.kept.cached))
-    assert not unfinished(lab, seaweed)
 
 
 @pytest.mark.parametrize("damaged", [False, True])
@@ -212,7 +211,11 @@ def check_that_nothing_leaked(lab: Lab) -> None:
 
 
 def unfinished(lab: Lab, seaweed: SeaweedFS) -> list[str]:
-    """The keys of uploads that were begun and not ended, of objects that exist."""
+    """The keys of uploads that were begun and not ended, of objects that exist.
+
+    Of two puts of the same bytes that begin at once, one that is killed leaves its upload: nobody may abort it, for its
+    writer could live, and aborting it later has destroyed objects. A lifecycle rule of the bucket removes it.
+    """
     client, name = seaweed.client(), urlsplit(lab.place.url or "").netloc
     uploads = client.list_multipart_uploads(Bucket=name).get("Uploads", [])
     keys = {found["Key"] for found in client.list_objects_v2(Bucket=name).get("Contents", [])}
