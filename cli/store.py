@@ -41,11 +41,12 @@ def probe(
 def _probed(found: Store) -> tuple[str, tuple[Finding, ...]]:
     if found.offline:
         raise Unreachable("cannot probe a store offline", hint="leave out --offline")
-    other = nowhere(found.url)
+    # First, so that what is wrong with its URL is said of the URL that was given.
+    source, other = found.source, nowhere(found.url)
     with ExitStack() as stack:
         elsewhere = stack.enter_context(closing(open_backend(other))) if other else None
         # Not the bucket: one that refuses a missing key cannot be opened, and saying so is the probe's work.
-        return found.url, probe_backend(found.source, elsewhere=elsewhere)
+        return found.url, probe_backend(source, elsewhere=elsewhere)
 
 
 def _print_table(findings: tuple[Finding, ...]) -> None:

@@ -13,7 +13,7 @@ from urllib.parse import quote
 import botocore.session
 
 from ..closing import Closing
-from ..errors import SourceChanged
+from ..errors import SourceChanged, Unreachable
 from .base import Properties, Stat
 from .s3_errors import declined, region_of, translated
 from .s3_parts import IN_FLIGHT, PART_SIZE, Goal, PartedWrite, part_size
@@ -81,6 +81,7 @@ class S3Backend(Closing):
             # A server of one's own has no regions; signatures need some name all the same.
             own = "us-east-1" if location.endpoint else None
             self._region = location.region or self._session.get_config_variable("region") or own
+            self._regions = {self._region}
 
     def close(self) -> None:
         """See Backend."""
@@ -96,9 +97,12 @@ class S3Backend(Closing):
             if self._moved(answer):
                 return self.stat(key)
             raise declined(answer, self.properties.url, key=key)
-        with self._errors(key):
+        try:
             modified = parsedate_to_datetime(answer.headers["Last-Modified"]).timestamp()
             return Stat(key, int(answer.headers["Content-Length"]), modified)
+        except (KeyError, ValueError) as error:
+            reason = f"{self.properties.url} answered for {key} as no S3 server does"
+            raise Unreachable(reason, hint="check the endpoint") from error
 
     def read(self, key: str, *, start: int = 0, length: int | None = None) -> Iterator[bytes]:
         """See Backend."""
@@ -197,11 +201,13 @@ class S3Backend(Closing):
             return self._client.generate_presigned_url(f"{method.lower()}_object", Params=params, ExpiresIn=SECONDS)
 
     def _moved(self, answer: Answer) -> bool:
-        # As boto3 does for its own requests: the bucket lies in another region than the signature said.
+        # As boto3 does for its own requests: the bucket lies in another region than the signature said. Once for each
+        # region, whatever a confused server goes on naming.
         region = None if self._location.region else region_of(answer)
-        if region is None or region == self._region:
+        if region is None or region in self._regions:
             return False
         self._region = region
+        self._regions.add(region)
         with self._lock:
             self._opened = None
         return True

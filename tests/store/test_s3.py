@@ -196,9 +196,9 @@ class Whole(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serving(*, home: str = "", certificate: Path | None = None) -> Iterator[str]:
+def serving(*, home: str = "", certificate: Path | None = None, handler: type[Whole] = Whole) -> Iterator[str]:
     """The endpoint of such a server, with TLS when there is a certificate."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (Whole,), {"home": home})) as server:
+    with ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (handler,), {"home": home})) as server:
         if certificate:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(certificate)
@@ -212,11 +212,42 @@ def serving(*, home: str = "", certificate: Path | None = None) -> Iterator[str]
             thread.join()
 
 
+class Undated(Whole):
+    """The same, and its answers to HEAD say no date."""
+
+    def do_HEAD(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "10")
+        self.end_headers()
+
+
+def test_an_answer_that_is_none_of_s3_is_an_error_and_no_traceback(seaweed: SeaweedFS) -> None:
+    with serving(handler=Undated) as endpoint:
+        backend = opened(f"s3://bucket?endpoint={endpoint}")
+        with closing(backend), pytest.raises(Unreachable, match="as no S3 server does"):
+            backend.stat("a")
+
+
 def test_a_server_that_ignores_ranges_is_noticed_and_read_right(seaweed: SeaweedFS) -> None:
     with serving() as endpoint, closing(opened(f"s3://bucket?endpoint={endpoint}")) as backend:
         assert backend.properties.ranges
         assert b"".join(backend.read("a", start=3, length=4)) == b"3456"
         assert not backend.properties.ranges
+
+
+class Circular(Whole):
+    """It lies wherever it was not asked."""
+
+    def do_GET(self) -> None:
+        self.home = "eu-west-1" if "%2Feu-north-1%2F" in self.path else "eu-north-1"
+        super().do_GET()
+
+
+def test_a_server_that_names_one_region_and_then_the_other_ends_in_an_error(seaweed: SeaweedFS) -> None:
+    with serving(handler=Circular) as endpoint:
+        backend = opened(f"s3://bucket?endpoint={endpoint}")
+        with closing(backend), pytest.raises(Refused):
+            list(backend.read("a"))
 
 
 def test_a_bucket_in_another_region_is_read_there(seaweed: SeaweedFS) -> None:
