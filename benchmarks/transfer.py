@@ -16,12 +16,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "fixtures"))
 
+import s5cmd
 from measure import ROUNDS, Run, machine, ratio, spread, timed
 from memory import PageCache
 from seaweed import SeaweedFS, seaweedfs
 
 SIZE = int(os.environ.get("SIZE", "1000000000"))
 BIN = Path(sys.executable).parent
+S5CMD = Path(s5cmd.__file__).parent / "bin/s5cmd"  # itself: the script that pip installs starts Python first
 BLOCK = 1_000_000
 
 
@@ -75,7 +77,7 @@ class Bench:
 
     def s5cmd(self, *words: str | Path) -> Run:
         """One s5cmd process."""
-        return timed([BIN / "s5cmd", "--endpoint-url", self.server.endpoint, *words], **self.server.environment)
+        return timed([S5CMD, "--endpoint-url", self.server.endpoint, *words], **self.server.environment)
 
     def rclone(self, *words: str | Path) -> Run:
         """One rclone process; a word that starts with bench/ is in the bucket."""
