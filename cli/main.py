@@ -60,7 +60,7 @@ def main() -> None:
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
-        code = app(standalone_mode=False)
+        code = app(prog_name="llstore", standalone_mode=False)
         if code == INTERRUPTED:
             # typer turns Ctrl-C into this code, without a word.
             raise KeyboardInterrupt

@@ -141,8 +141,18 @@ def test_doctor_tells_what_is_here(llstore: Command, bucket: str) -> None:
     assert (broken.returncode, "cannot reach" in broken.stdout) == (5, True)
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_shells_are_given_their_completion(llstore: Command, shell: str) -> None:
-    answer = llstore("--show-completion", shell)
+@pytest.mark.parametrize(
+    ("shell", "typed"),
+    [
+        ("bash", {"COMP_WORDS": "llstore sto", "COMP_CWORD": "1"}),
+        ("zsh", {"_TYPER_COMPLETE_ARGS": "llstore sto"}),
+        ("fish", {"_TYPER_COMPLETE_ARGS": "llstore sto", "_TYPER_COMPLETE_FISH_ACTION": "get-args"}),
+    ],
+)
+def test_shells_complete_the_commands(llstore: Command, shell: str, typed: dict[str, str]) -> None:
+    script = llstore(_LLSTORE_COMPLETE=f"source_{shell}").stdout
+    assert f"complete_{shell}" in script
+    answer = llstore(_LLSTORE_COMPLETE=f"complete_{shell}", **typed)
     assert answer.returncode == 0
-    assert "llstore" in answer.stdout
+    assert "store" in answer.stdout
+    assert "Usage" not in answer.stdout
