@@ -125,6 +125,7 @@ def unpin(
 def prune_cache(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go; remove nothing.")] = False,
     everything: Annotated[bool, typer.Option("--all", help="Everything neither pinned nor in use.")] = False,
+    quarantine: Annotated[bool, typer.Option("--quarantine", help="Also damaged files that were set aside.")] = False,
     older_than: Annotated[
         str | None, typer.Option(metavar="AGE", help="Also what was not used for so long: 30d, 12h.")
     ] = None,
@@ -139,13 +140,14 @@ def prune_cache(
     """
     since = None if older_than is None else time.time() - _age(older_than)
     with _cache(store, offline=offline) as cache:
-        pruned = prune(cache, unused_since=since, everything=everything, dry_run=dry_run)
+        pruned = prune(cache, unused_since=since, everything=everything, quarantine=quarantine, dry_run=dry_run)
     if json:
         print_json(
             {
                 "dry_run": dry_run,
                 "evicted": [_document(blob) for blob in pruned.evicted],
                 "partials": [_part_document(partial) for partial in pruned.partials],
+                "quarantine_bytes": pruned.quarantine,
                 "freed_bytes": pruned.freed,
                 "over_budget_bytes": pruned.over,
             }

@@ -82,7 +82,8 @@ def _bug(error: BaseException, *, as_json: bool) -> int:
 
 def _say(message: str, *, kind: str, hint: str, code: int, as_json: bool) -> int:
     line = " ".join(f"llstore: {message}".split()) + (f" ({hint})" if hint else "")
-    print(printable(line), file=sys.stderr)
+    with suppress(OSError):
+        print(printable(line), file=sys.stderr)
     if as_json:
         with suppress(OSError):
             print(json.dumps({"error": {"code": code, "kind": kind, "message": message, "hint": hint}}), flush=True)

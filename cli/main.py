@@ -55,6 +55,7 @@ def _options(
 def main() -> None:
     """Run the command line; never returns."""
     signal.signal(signal.SIGTERM, _terminate)
+    _replace_what_is_closed()
     for stream in (sys.stdout, sys.stderr):
         # A terminal that cannot show a character shows its number.
         if isinstance(stream, TextIOWrapper):
@@ -64,19 +65,28 @@ def main() -> None:
         if code == INTERRUPTED:
             # typer turns Ctrl-C into this code, without a word.
             raise KeyboardInterrupt
-        if sys.stdout:
-            sys.stdout.flush()
+        sys.stdout.flush()
     except BaseException as error:
         code = report(error, as_json="--json" in sys.argv)
     _leave(code or 0)
+
+
+def _replace_what_is_closed() -> None:
+    # Else the next file to be opened is what C libraries take for stderr, and print puts on stdout what is for stderr.
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    sys.stdout = sys.stdout or os.fdopen(1, "w")
+    sys.stderr = sys.stderr or os.fdopen(2, "w")
 
 
 def _leave(code: int) -> NoReturn:
     # All is said and done: neither Ctrl-C nor an output that takes no more may add to it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        if sys.stdout:
-            sys.stdout.flush()
+        sys.stdout.flush()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     # Nor is there time to be lost on garbage: all of it goes with the process.

@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from ..store import Store
@@ -37,7 +37,8 @@ def progress(*, quiet: bool) -> Iterator[Progress]:
 def remark(text: str, *, quiet: bool) -> None:
     """A line for the person, not for the pipe."""
     if not quiet:
-        print(f"llstore: {text}", file=sys.stderr)
+        with suppress(OSError):
+            print(f"llstore: {text}", file=sys.stderr)
 
 
 def print_json(document: dict[str, Any]) -> None:

@@ -53,6 +53,8 @@ def put(
         return
     print(manifest.model)
     done = "already stored" if result.deduplicated else f"stored {human_size(manifest.size)}"
+    if verify:
+        done += ", every block read back,"
     remark(" ".join([done, "as", *(result.names or [manifest.model.short])]), quiet=quiet)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..runner import Generation, Generator, Message, Sampling, chat_prompt, raw_prompt
-from ..store import Digest, GetResult, Role, parse_ref
+from ..store import Digest, GetResult, Manifest, Role, parse_ref
 from ..store.errors import Unsafe
 from .options import JsonOption, OfflineOption, QuietOption, RefArgument, StoreOption
 from .output import opened, print_json, progress, remark
@@ -61,8 +61,7 @@ def run(
     ask = Ask(_read_stdin() if prompt == "-" else prompt, system, raw)
     with opened(store, offline=offline, quiet=quiet) as found:
         with progress(quiet=quiet or json) as shown:
-            result = found.get(wanted, shown)
-        _refuse_other_roles(result)
+            result = found.get(wanted, shown, accept=_refuse_other_roles)
         with found.cache.lease(result.manifest.main.digest), LlamaModel(result.path) as model:
             _remark_missing_template(model, ask, quiet=quiet)
             _answer(Generator(model, _tokens(model, ask), sampling), result, json=json)
@@ -87,10 +86,10 @@ def _read_stdin() -> str:
         raise typer.BadParameter(f"stdin is not UTF-8: {error.reason} at byte {error.start}") from error
 
 
-def _refuse_other_roles(result: GetResult) -> None:
-    role = result.manifest.main.role
+def _refuse_other_roles(manifest: Manifest) -> None:
+    role = manifest.main.role
     if role is not Role.WEIGHTS:
-        raise Unsafe(f"{result.manifest.model} was stored as {role}, not as weights to run")
+        raise Unsafe(f"{manifest.model} was stored as {role}, not as weights to run")
 
 
 def _tokens(model: "LlamaModel", ask: Ask) -> list[int]:

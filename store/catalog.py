@@ -6,7 +6,7 @@ The only door to sqlalchemy. Tables: docs/cache.md.
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from sqlalchemy import (
@@ -24,6 +24,7 @@ from sqlalchemy import (
     select,
 )
 from sqlalchemy.exc import DatabaseError, OperationalError
+from sqlalchemy.pool import StaticPool
 
 from . import ulid
 from .cache.room import room
@@ -65,17 +66,23 @@ _labels = Table(
 
 
 class Catalog:
-    """The projection of one store, in SQLite at `path`. A file of another schema, or a damaged one, starts anew."""
+    """The projection of one store, in SQLite at `path`. A file of another schema, or a damaged one, starts anew.
+
+    One that cannot be written or locked is copied into memory: it says what it knows, and what it learns is forgotten.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": 30})
+        self._in_memory = False
         event.listen(self._engine, "connect", _prepare_connection)
-        with _disk_errors(path):
+        try:
             path.parent.mkdir(parents=True, exist_ok=True)
             # SQLite does not bear that a file is replaced which another process has just opened.
             with room(path.with_suffix(".lock")):
                 self._create()
+        except (OSError, OperationalError):
+            self._move_to_memory()
 
     def close(self) -> None:
         """Close the database."""
@@ -91,8 +98,19 @@ class Catalog:
 
         Returns a line for each that could not be understood.
         """
+        entries = list(entries)
+        with _disk_errors(self._path):
+            try:
+                return self._applied(entries, anew=anew)
+            except OperationalError:
+                if self._in_memory:
+                    raise
+                self._move_to_memory()
+                return self._applied(entries, anew=anew)
+
+    def _applied(self, entries: list[Entry], *, anew: bool) -> list[str]:
         problems = []
-        with _disk_errors(self._path), self._engine.begin() as connection:
+        with self._engine.begin() as connection:
             for table in _metadata.sorted_tables if anew else ():
                 connection.execute(delete(table))
             for entry in entries:
@@ -149,6 +167,15 @@ class Catalog:
                 if _version(connection) != SCHEMA:
                     _make_tables(connection)
 
+    def _move_to_memory(self) -> None:
+        self._engine.dispose()
+        self._engine = create_engine("sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False})
+        self._in_memory = True
+        with self._engine.begin() as connection:
+            _copy(self._path, connection.connection.driver_connection)  # type: ignore[arg-type]
+            if _version(connection) != SCHEMA:
+                _make_tables(connection)
+
     def _sound(self) -> bool:
         """Whether the file is a database, empty or not; raises OperationalError when that cannot be told."""
         try:
@@ -175,8 +202,17 @@ def _disk_errors(path: Path) -> Iterator[None]:
             raise NoSpace(f"no space left for the catalog {path}", hint=SPACE_HINT) from error
         raise DiskError(
             f"cannot use the catalog {path}: {reason}",
-            hint="its folder must be writable; a damaged file may be removed",
+            hint="it may be removed: it is made anew from the store",
         ) from error
+
+
+def _copy(path: Path, memory: sqlite3.Connection) -> None:
+    # In a folder that is read-only, SQLite reads only what it is told not to change meanwhile.
+    for mode in ("mode=ro", "mode=ro&immutable=1"):
+        with suppress(sqlite3.Error), closing(sqlite3.connect(f"{path.absolute().as_uri()}?{mode}", uri=True)) as file:
+            if file.execute("PRAGMA quick_check(1)").fetchone()[0] == "ok":
+                file.backup(memory)
+                return
 
 
 def _version(connection: Connection) -> int:

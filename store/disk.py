@@ -259,5 +259,5 @@ def disk_errors(path: Path) -> Iterator[None]:
 def _translate(error: OSError, path: Path) -> StoreError:
     reason = (error.strerror or str(error)).lower()
     if error.errno in _FULL:
-        return NoSpace(f"{path}: {reason}", hint=SPACE_HINT)
+        return NoSpace(f"{path}: {reason}", hint="free some space on its disk")
     return DiskError(f"{path}: {reason}", hint=_HINTS.get(error.errno or 0, ""))

@@ -43,7 +43,7 @@ class PutRequest:
 
 @dataclass(frozen=True, slots=True)
 class PutResult:
-    """What a put did. `uploaded_bytes` is 0 when the store had the blob."""
+    """What a put did. `uploaded_bytes` is 0 when the store had the blob, else its size, what came earlier included."""
 
     manifest: Manifest
     uploaded_bytes: int

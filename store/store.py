@@ -1,6 +1,7 @@
 """The store as one thing: a bucket, its catalog, and this machine's cache."""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -31,6 +32,8 @@ from .transfer.source import Source
 
 if TYPE_CHECKING:
     from .catalog import Catalog
+
+Accept = Callable[[Manifest], None]
 
 ATTEMPTS, PATIENCE = 6, 30.0  # of one small request, and the seconds they may take
 MOST_CONNECTIONS = 64  # with a limit on bytes a second; transfers use far fewer
@@ -167,22 +170,38 @@ class Store(Closing):
             self.cache.record(result.manifest.model)
         return result
 
-    def get(self, ref: Ref, progress: Progress = silent) -> GetResult:
-        """A model's files on this machine, verified; fetched when the cache lacks them."""
+    def get(self, ref: Ref, progress: Progress = silent, *, accept: Accept = lambda _: None) -> GetResult:
+        """A model's files on this machine, verified; fetched when the cache lacks them.
+
+        `accept` is given the manifest before a byte is fetched, and may raise.
+        """
         model = self.resolve(ref)
         kept = self.cache.manifest(model)
+        if kept:
+            accept(kept)
         hit = getting.from_cache(kept, self.cache, progress=progress) if kept else None
         if hit:
             return hit
+        if self.offline and self.cache.set_aside_now:
+            raise Damaged(f"{model} was damaged on this machine", hint="run it once without --offline")
         if self.offline:
             raise ModelNotFound(f"{model} is not on this machine", hint="run it once without --offline")
         # A model found by name or prefix brings its manifest along; a full digest needs no catalog.
         known = None if isinstance(ref, Digest) else self.catalog.model(model)
         manifest = known.manifest if known else self.bucket.manifest(model)
-        return getting.get(manifest, self._fetch(progress))
+        accept(manifest)
+        try:
+            return getting.get(manifest, self._fetch(progress))
+        finally:
+            self.warnings += [
+                f"{digest.short} was damaged on this machine; what it held is in quarantine"
+                for digest in self.cache.set_aside_now
+            ]
 
     def models(self) -> list[Model]:
-        """All models of the store, newest first."""
+        """All models of the store, newest first; raises Refused when it is one that cannot be listed."""
+        if not self.offline and not self.bucket.source.properties.listable:
+            raise Refused(f"{self.url} is a mirror and cannot be listed", hint="a mirror is asked by full digest")
         self.sync()
         return self.catalog.models()
 
@@ -192,7 +211,12 @@ class Store(Closing):
         return self.catalog.model(digest) or Model(self._manifest(digest))
 
     def fsck(self, depth: Depth, *, bucket: bool = False, progress: Progress = silent) -> Report:
-        """Check the cache and, with `bucket`, the store too, mending what can be mended if `depth` says so."""
+        """Check the cache and, with `bucket`, the store too, mending what can be mended if `depth` says so.
+
+        Raises Unreachable when the bucket may not be asked.
+        """
+        if bucket and self.offline:
+            raise Unreachable(f"cannot check {self.url} offline", hint="leave out --offline, or --bucket")
         from .fsck.bucket import BucketCheck
         from .fsck.cache import CacheCheck
 

@@ -26,7 +26,7 @@ _CLOSED = (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
 _CONTENT_RANGE = re.compile(r"bytes[ =]\s*(\d+)-(\d+)/(?:\d+|\*)", re.IGNORECASE)
 _FULL = re.compile(rb"no space|no (?:more )?(?:writable|free) volume|insufficient storage", re.IGNORECASE)
 
-_OWN_NAME = re.compile(r"^\w*Connection\([^)]*\): ")  # urllib3 begins with the object that failed
+_OWN_NAME = re.compile(r"^\w*(?:Connection|Pool)\([^)]*\): ")  # urllib3 begins with the object that failed
 
 
 @dataclass(frozen=True, slots=True)

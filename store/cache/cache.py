@@ -34,11 +34,12 @@ class Cache(Closing):
 
     The database at `receipts` keeps receipts, recency, leases and counters; the pins lie beside it. When `is_store`,
     the folder is a bucket too (the embedded store): what is damaged there is reported, not moved, and nothing is
-    evicted.
+    evicted. `set_aside_now` are the blobs that were found damaged through this object.
     """
 
     def __init__(self, root: Path, *, receipts: Path, is_store: bool = False, max_bytes: int | None = None) -> None:
         self.root = root
+        self.set_aside_now: set[Digest] = set()
         self._db = CacheDb(receipts)
         self._receipts = Receipts(self._db)
         self._tally = Tally(self._db)
@@ -186,6 +187,10 @@ class Cache(Closing):
         """The newest damaged file of that name and size, most of whose blocks may be right."""
         return self._quarantine.find(digest, size=size)
 
+    def empty_quarantine(self) -> None:
+        """Remove the damaged files that were set aside, for good."""
+        self._quarantine.empty()
+
     def usage(self) -> Usage:
         """What the folder holds, what is free on its disk, and the budget, in bytes."""
         return measure(self.root, max_bytes=self._max_bytes)
@@ -213,7 +218,7 @@ class Cache(Closing):
             dead = [partial for partial in partials(self.root / PARTIAL) if not partial.alive]
             chosen = choose(blobs, needed=size - usage.room - sum(partial.size for partial in dead))
             if chosen is None:
-                raise no_room(size, usage, blobs=blobs, root=self.root)
+                raise no_room(size, usage, blobs=blobs)
             for partial in dead:
                 remove(partial)
         self.evict(chosen)
@@ -282,6 +287,7 @@ class Cache(Closing):
             # Another process may have set it aside, and fetched it anew, while this one was reading.
             if stamp(path.stat()) == seen:
                 self._quarantine.take(path, digest)
+                self.set_aside_now.add(digest)
         except (FileNotFoundError, DiskError):
             if path.exists():
                 raise

@@ -1,11 +1,9 @@
 """The refusal to fill the cache further: one line that names what holds its space."""
 
 from collections.abc import Iterable
-from pathlib import Path
 
 from ..disk import SPACE_HINT
 from ..errors import OverBudget
-from ..layout import QUARANTINE
 from ..sizes import human_size
 from .eviction import CachedBlob
 from .usage import Usage
@@ -25,7 +23,7 @@ def too_big(size: int, usage: Usage) -> OverBudget:
     )
 
 
-def no_room(size: int, usage: Usage, *, blobs: Iterable[CachedBlob], root: Path) -> OverBudget:
+def no_room(size: int, usage: Usage, *, blobs: Iterable[CachedBlob]) -> OverBudget:
     """The error when what may be evicted is not enough; nothing was."""
     kept = [blob for blob in blobs if blob.protected]
     held = {
@@ -42,7 +40,7 @@ def no_room(size: int, usage: Usage, *, blobs: Iterable[CachedBlob], root: Path)
         "raise cache.max_bytes": not by_disk,
         "llstore cache unpin": held["pinned"],
         "llstore cache partials --remove": usage.partial,
-        f"empty {root / QUARANTINE}": usage.quarantine,
+        "llstore cache prune --quarantine": usage.quarantine,
     }
     return OverBudget(
         f"no room for {human_size(size)} in the cache: {limit}" + (f"; {holders}" if holders else ""),

@@ -23,24 +23,35 @@ class Pruned:
 
     evicted: tuple[CachedBlob, ...]
     partials: tuple[Partial, ...]
+    quarantine: int
     over: int
 
     @property
     def freed(self) -> int:
         """Bytes in all."""
-        return sum(blob.size for blob in self.evicted) + sum(partial.size for partial in self.partials)
+        blobs, partials = (sum(one.size for one in found) for found in (self.evicted, self.partials))
+        return blobs + partials + self.quarantine
 
 
 def prune(
-    cache: Cache, *, unused_since: float | None = None, everything: bool = False, dry_run: bool = False
+    cache: Cache,
+    *,
+    unused_since: float | None = None,
+    everything: bool = False,
+    quarantine: bool = False,
+    dry_run: bool = False,
 ) -> Pruned:
     """Evict down to the budget, and what was not used after `unused_since`; remove part files dead for a week.
 
     With `everything`, evict all that is neither pinned nor in use, and remove dead writers' part files of any age.
+    With `quarantine`, and never without it, remove the damaged files too that were set aside.
     """
     with cache.room():
-        plan = _plan(cache, since=float("inf") if everything else unused_since, any_age=everything)
+        since = float("inf") if everything else unused_since
+        plan = _plan(cache, since=since, any_age=everything, quarantine=quarantine)
         if not dry_run:
+            if quarantine:
+                cache.empty_quarantine()
             for partial in plan.partials:
                 remove(partial)
             cache.evict(plan.evicted)
@@ -50,16 +61,17 @@ def prune(
     return plan
 
 
-def _plan(cache: Cache, *, since: float | None, any_age: bool) -> Pruned:
+def _plan(cache: Cache, *, since: float | None, any_age: bool, quarantine: bool) -> Pruned:
     blobs, usage = cache.entries(), cache.usage()
+    aside = usage.quarantine if quarantine else 0
     dead = [partial for partial in partials(cache.root / PARTIAL) if not partial.alive]
     leftovers = tuple(partial for partial in dead if any_age or partial.age_seconds > PARTIAL_SECONDS)
-    over = usage.used - usage.budget - sum(partial.size for partial in leftovers)
+    over = usage.used - usage.budget - aside - sum(partial.size for partial in leftovers)
     chosen = unused(blobs, since=since) if since is not None else ()
     if sum(blob.size for blob in chosen) < over:
         # Both take the least recently used first, so one holds the other.
         chosen = max(chosen, oldest(blobs, needed=over), key=len)
-    return Pruned(chosen, leftovers, max(0, over - sum(blob.size for blob in chosen)))
+    return Pruned(chosen, leftovers, aside, max(0, over - sum(blob.size for blob in chosen)))
 
 
 def _remove_lists(cache: Cache, *, any_age: bool) -> None:

@@ -25,3 +25,9 @@ class Quarantine:
         """The newest damaged file of that name and size."""
         found = sorted(self._folder.glob(f"{digest.hex}.*"))
         return next((path for path in reversed(found) if path.stat().st_size == size), None)
+
+    def empty(self) -> None:
+        """Remove them all."""
+        for path in self._folder.glob("*"):
+            with disk_errors(path):
+                path.unlink(missing_ok=True)

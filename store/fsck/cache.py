@@ -46,9 +46,9 @@ class CacheCheck:
     def _unless_gone(self, blob: CachedBlob) -> Finding | None:
         try:
             return self._blob(blob)
-        except DiskError:
+        except DiskError as error:
             if self._cache.has(blob.digest):
-                raise
+                return Finding("cache", Kind.UNREADABLE, str(blob.digest), str(error))
             return None  # evicted meanwhile
 
     def _blob(self, blob: CachedBlob) -> Finding | None:
@@ -86,7 +86,8 @@ class CacheCheck:
             self._cache.set_aside(digest)
             fetched = self._refetch(digest)
         except StoreError as error:
-            return Finding("cache", Kind.DAMAGED, str(digest), f"{detail}; in quarantine, not fetched again: {error}")
+            reason = f"{error} ({error.hint})" if error.hint else str(error)
+            return Finding("cache", Kind.DAMAGED, str(digest), f"{detail}; in quarantine, not fetched again: {reason}")
         self._fetched += fetched
         return Finding("cache", Kind.DAMAGED, str(digest), f"{detail}; {fetched} bytes fetched again", repaired=True)
 

@@ -8,6 +8,7 @@ class Kind(StrEnum):
     """What is wrong. The last three harm nobody: they only take space."""
 
     DAMAGED = "damaged"  # bytes are not what their name says
+    UNREADABLE = "unreadable"  # the system does not let it be read
     MISSING = "missing"  # a live model's bytes are not there
     BLOCK_LIST = "block list"  # absent, or not that of its blob
     MANIFEST = "manifest"  # absent, or not the one its journal entry holds

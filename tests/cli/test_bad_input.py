@@ -148,11 +148,13 @@ def test_a_full_disk(llstore: Command, tmp_path: Path, bucket: str, mounted: Pat
 
 
 def test_a_read_only_cache_folder(llstore: Command, tiny: Path, bucket: str, mounted: Path) -> None:
-    digest = llstore("put", tiny, "--store", bucket).stdout.strip()
+    digest = llstore("put", tiny, "--name", "team/tiny", "--store", bucket).stdout.strip()
     read_only = {"LLSTORE_HOME": str(mounted / "home"), "LLSTORE_STORE": bucket}
-    cached = llstore("get", digest, **read_only).stdout
+    cached = llstore("get", "team/tiny", **read_only).stdout
     subprocess.run(["mount", "-o", "remount,ro", mounted], check=True)
-    assert llstore("get", digest, **read_only).stdout == cached
+    for words in ([digest], [digest, "--offline"], ["team/tiny"], ["team/tiny", "--offline"], [digest[7:15]]):
+        assert llstore("get", *words, **read_only).stdout == cached
+    assert "team/tiny" in llstore("list", **read_only).stdout
     refused(llstore("get", ABSENT, **read_only), 3, "no model")
     (mounted.parent / "note").write_text("another")
     other = llstore("put", mounted.parent / "note", "--role", "other", "--store", bucket).stdout.strip()
@@ -186,6 +188,13 @@ def test_only_weights_are_run(llstore: Command, tmp_path: Path) -> None:
     refused(llstore("run", digest, "-p", "hi"), 7, "license")
 
 
+def test_what_is_not_to_be_run_is_not_fetched_either(llstore: Command, tmp_path: Path, bucket: str) -> None:
+    (tmp_path / "note").write_text("not a model")
+    digest = llstore("put", tmp_path / "note", "--role", "license", "--store", bucket).stdout.strip()
+    refused(llstore("run", digest, "-p", "hi", "--store", bucket), 7, "license")
+    assert json.loads(llstore("cache", "list", "--json").stdout)["blobs"] == []
+
+
 def test_a_gguf_that_llama_cpp_cannot_load(llstore: Command, tmp_path: Path) -> None:
     writer = gguf.GGUFWriter(tmp_path / "odd.gguf", "no-such-architecture")
     writer.add_tensor("one", np.zeros(32, dtype=np.float32))
@@ -214,6 +223,21 @@ def test_a_closed_stdin_and_one_that_is_not_text(llstore: Command, tiny: Path, h
         environment = {**os.environ, "LLSTORE_HOME": str(home)}
         answer = subprocess.run(shell, shell=True, env=environment, capture_output=True, text=True)
         refused(answer, 2, "stdin")
+
+
+def test_a_closed_stderr_changes_nothing(llstore: Command, tiny: Path, home: Path) -> None:
+    digest = llstore("put", tiny, "--name", "t/t").stdout
+    for words, code, printed in (
+        (f"put {tiny}", 0, digest),
+        ("get t/no", 3, ""),
+        ("get t/t --nonsense", 2, ""),
+        ("fsck", 0, ""),
+    ):
+        for closed in ("2>&-", "2>/dev/full", "<&- 2>&-"):
+            shell = f"{sys.executable} -m llstore.cli {words} {closed}"
+            environment = {**os.environ, "LLSTORE_HOME": str(home)}
+            answer = subprocess.run(["bash", "-c", shell], env=environment, stdout=subprocess.PIPE, text=True)
+            assert (answer.returncode, answer.stdout) == (code, printed), shell
 
 
 def test_an_output_that_takes_no_more(llstore: Command, tiny: Path, home: Path) -> None:

@@ -148,6 +148,43 @@ def test_a_damaged_file_in_the_cache_and_in_the_store(llstore: Command, stored: 
     assert llstore("fsck", "--full", "--bucket").returncode == 0
 
 
+def test_damage_that_a_get_finds_is_said_and_offline_is_damage_too(llstore: Command, stored: str) -> None:
+    path = Path(llstore("get", DIGEST.hex).stdout.strip())
+    for words, code in (((), 0), (("--offline",), 4)):
+        path.chmod(0o644)
+        path.write_bytes(DATA[:-1] + b"?")
+        answer = llstore("get", DIGEST.hex, *words)
+        assert answer.returncode == code
+        assert "was damaged on this machine" in answer.stderr
+        assert len(answer.stderr.splitlines()) == 1
+    refused(llstore("get", DIGEST.hex, "--offline"), 3, "is not on this machine")
+
+
+def test_damaged_files_that_were_set_aside_are_counted_and_removed_on_demand(llstore: Command, stored: str) -> None:
+    path = Path(llstore("get", DIGEST.hex).stdout.strip())
+    path.chmod(0o644)
+    path.write_bytes(bytes(len(DATA)))
+    budget = {"LLSTORE_CACHE_MAX_BYTES": "20MB"}
+    words = ("quarantine 16.8 MB", "llstore cache prune --quarantine")
+    refused(llstore("get", DIGEST.hex, "--quiet", **budget), 6, *words)
+    assert json.loads(llstore("cache", "prune", "--all", "--json").stdout)["quarantine_bytes"] == 0
+    tried = json.loads(llstore("cache", "prune", "--quarantine", "--dry-run", "--json").stdout)
+    assert tried["quarantine_bytes"] == tried["freed_bytes"] == len(DATA)
+    refused(llstore("get", DIGEST.hex, **budget), 6)
+    assert llstore("cache", "prune", "--quarantine").returncode == 0
+    assert fetched(llstore("get", DIGEST.hex, "--json", **budget)) == len(DATA)
+
+
+def test_a_store_is_not_checked_offline(llstore: Command, stored: str) -> None:
+    refused(llstore("fsck", "--bucket", "--offline"), 5, "offline")
+    assert llstore("fsck", "--offline").returncode == 0
+
+
+def test_a_put_that_verified_says_so(llstore: Command, stored: str, tmp_path: Path) -> None:
+    answer = llstore("put", tmp_path / "file", "--role", "other", "--verify")
+    assert "already stored, every block read back" in answer.stderr
+
+
 @pytest.mark.parametrize("sample", ["-1%", "101%", "some", "%"])
 def test_a_sample_that_is_none(llstore: Command, sample: str) -> None:
     refused(llstore("fsck", f"--sample={sample}"), 2, "--sample")

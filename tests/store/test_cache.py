@@ -138,7 +138,7 @@ def test_a_refusal_evicts_nothing_and_names_what_holds_the_space(cache: Cache, r
         "cache.max_bytes",
         "llstore cache unpin",
         "llstore cache partials --remove",
-        f"empty {root / 'quarantine'}",
+        "llstore cache prune --quarantine",
     )
     assert all(hint in refusal.value.hint for hint in hints)
 
@@ -176,11 +176,11 @@ def test_without_a_budget_the_cache_takes_its_share_of_the_disk(root: Path) -> N
             cache.make_room(usage.free + usage.used)
 
 
-def test_a_disk_smaller_than_the_budget_is_the_budget(root: Path) -> None:
+def test_a_disk_smaller_than_the_budget_is_the_budget() -> None:
     usage = Usage(blobs=8 * GB, partial=0, quarantine=0, free=GB, budget=20 * GB)
     assert usage.room == GB
     blobs = [CachedBlob(digest("a"), 8 * GB, 0.0, pinned=True)]
-    refusal = no_room(2 * GB, usage, blobs=blobs, root=root)
+    refusal = no_room(2 * GB, usage, blobs=blobs)
     assert str(refusal) == "no room for 2.0 GB in the cache: its disk has 1.0 GB free; pinned 8.0 GB"
     assert "cache.max_bytes" not in refusal.hint
 

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
 
 from llstore.store import Digest, Manifest, Model, Name, Role, ulid
 from llstore.store.catalog import Catalog, _disk_errors
-from llstore.store.errors import DiskError, NoSpace
+from llstore.store.errors import NoSpace
 from llstore.store.journal import Entry, intent_entry, label_entry, put_entry, tag_entry
 from llstore.store.manifest import FileEntry, ModelFacts
 
@@ -201,12 +202,30 @@ def test_a_damaged_catalog_or_one_of_another_schema_starts_anew(path: Path, dama
         assert len(catalog.models()) == 200
 
 
-def test_a_catalog_that_cannot_be_made_is_said_to_be(tmp_path: Path) -> None:
+def test_a_catalog_that_cannot_be_made_is_kept_in_memory(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").write_text("")
     for path in (tmp_path / "folder", tmp_path / "file" / "catalog.db"):
-        with pytest.raises(DiskError, match="catalog"):
-            Catalog(path)
+        with closing(Catalog(path)) as catalog:
+            assert catalog.apply([put(1, ONE), at(2, tag_entry(NAMES[0], ONE))]) == []
+            assert catalog.named(NAMES[0]) == ONE
+        assert not path.is_file()
+
+
+def test_a_catalog_that_is_locked_is_read_and_what_it_learns_is_kept_in_memory(path: Path) -> None:
+    with closing(Catalog(path)) as catalog:
+        catalog.apply([put(1, ONE)])
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            # Not after the half minute that it would wait for another's writing.
+            event.listen(
+                catalog._engine, "connect", lambda connection, _: connection.execute("PRAGMA busy_timeout = 1")
+            )
+            catalog._engine.dispose()
+            assert catalog.apply([at(2, tag_entry(NAMES[0], ONE))]) == []
+            assert catalog.named(NAMES[0]) == ONE
+    with closing(Catalog(path)) as catalog:
+        assert (len(catalog.models()), catalog.named(NAMES[0])) == (1, None)
 
 
 MALFORMED = {

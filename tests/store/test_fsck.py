@@ -79,6 +79,16 @@ def test_a_flipped_bit_is_found_and_costs_one_block(store: Store) -> None:
     assert store.fsck(FULL).findings == ()
 
 
+def test_a_file_that_cannot_be_read_is_one_finding_and_does_not_end_the_check(store: Store) -> None:
+    # As root nothing is refused: a folder in the place of a file is.
+    listed = store.cache.root / blocks_key(DIGEST)
+    listed.unlink()
+    listed.mkdir()
+    finding = only(store.fsck(FULL))
+    assert (finding.kind, finding.subject, finding.open) == (Kind.UNREADABLE, str(DIGEST), True)
+    assert str(listed) in finding.detail
+
+
 def test_a_get_of_a_damaged_file_fetches_only_the_damaged_block(store: Store) -> None:
     path = store.cache.path(DIGEST)
     flip(path, 5)

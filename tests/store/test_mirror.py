@@ -51,6 +51,8 @@ def test_a_model_put_into_a_folder_is_got_from_its_mirror_by_digest(tiny: Path, 
         there = Settings(cache=tmp_path / "there/c", data=tmp_path / "there/d", url=server.url)
         with Store(there) as store:
             assert store.get(digest).path.read_bytes() == tiny.read_bytes()
+            with pytest.raises(Refused, match="cannot be listed"):
+                store.models()
 
 
 @pytest.mark.parametrize(
