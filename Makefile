@@ -24,11 +24,12 @@ check: $(VENV)/dev.stamp
 	$(BIN)/ruff format --check .
 	cd $(VENV) && bin/mypy --config-file ../pyproject.toml -p llstore.store -p llstore.runner -p llstore.cli
 
-# The fault lab's long campaigns, 20 minutes at most. KILLS=1000 for more of them.
+# The fault lab's long campaigns, 20 minutes at most; `make soak KILLS=1000 SOAK_SECONDS=4500` for more of them.
 KILLS ?= 200
+SOAK_SECONDS ?= 1200
 soak: $(VENV)/dev.stamp
 	LLSTORE_SOAK=1 LLSTORE_KILLS=$(KILLS) LLSTORE_SEEDS=2 LLSTORE_LAB_BYTES=1006632960 \
-		timeout 1200 $(BIN)/python -m pytest tests/lab --durations=12
+		timeout $(SOAK_SECONDS) $(BIN)/python -m pytest tests/lab --durations=12
 
 bench: $(VENV)/bench.stamp
 	$(BIN)/python benchmarks/transfer.py
