@@ -182,7 +182,7 @@ class Store(Closing):
         hit = getting.from_cache(kept, self.cache, progress=progress) if kept else None
         if hit:
             return hit
-        if self.offline and self.cache.set_aside_now:
+        if self.offline and kept and self._found_damaged(kept):
             raise Damaged(f"{model} was damaged on this machine", hint="run it once without --offline")
         if self.offline:
             raise ModelNotFound(f"{model} is not on this machine", hint="run it once without --offline")
@@ -195,7 +195,7 @@ class Store(Closing):
         finally:
             self.warnings += [
                 f"{digest.short} was damaged on this machine; what it held is in quarantine"
-                for digest in self.cache.set_aside_now
+                for digest in self._found_damaged(manifest)
             ]
 
     def models(self) -> list[Model]:
@@ -229,6 +229,12 @@ class Store(Closing):
     def is_cached(self, manifest: Manifest) -> bool:
         """Whether all files of a model are on this machine."""
         return all(self.cache.has(file.digest) for file in manifest.files)
+
+    def _found_damaged(self, manifest: Manifest) -> set[Digest]:
+        # Said once: what was mended since is no news.
+        found = {file.digest for file in manifest.files} & self.cache.set_aside_now
+        self.cache.set_aside_now -= found
+        return found
 
     def _fetch(self, progress: Progress) -> Fetch:
         return Fetch(self.bucket, self.cache, self._settings.pace, progress, self.warnings)

@@ -34,7 +34,7 @@ class Cache(Closing):
 
     The database at `receipts` keeps receipts, recency, leases and counters; the pins lie beside it. When `is_store`,
     the folder is a bucket too (the embedded store): what is damaged there is reported, not moved, and nothing is
-    evicted. `set_aside_now` are the blobs that were found damaged through this object.
+    evicted. `set_aside_now` are the blobs found damaged through this object, until somebody says so.
     """
 
     def __init__(self, root: Path, *, receipts: Path, is_store: bool = False, max_bytes: int | None = None) -> None:

@@ -29,8 +29,8 @@ class Pruned:
     @property
     def freed(self) -> int:
         """Bytes in all."""
-        blobs, partials = (sum(one.size for one in found) for found in (self.evicted, self.partials))
-        return blobs + partials + self.quarantine
+        evicted, left = sum(blob.size for blob in self.evicted), sum(partial.size for partial in self.partials)
+        return evicted + left + self.quarantine
 
 
 def prune(

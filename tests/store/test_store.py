@@ -171,6 +171,23 @@ def test_offline_serves_what_is_here_and_refuses_the_rest(shared: Settings, tiny
             store.put(PutRequest(tiny))
 
 
+def test_damage_found_offline_is_said_of_the_damaged_model_alone_and_once(
+    shared: Settings, tiny: Path, large: Path
+) -> None:
+    digest, other = put(shared, tiny, name=NAME), put(shared, large, role=Role.OTHER)
+    with Store(shared) as store:
+        path = store.get(digest).path
+    path.chmod(0o644)
+    path.write_bytes(bytes(tiny.stat().st_size))
+    offline = Settings(cache=shared.cache, data=shared.data, url=shared.url, offline=True)
+    with Store(offline) as store:
+        with pytest.raises(Damaged, match="was damaged on this machine"):
+            store.get(digest)
+        for absent in (other, digest):
+            with pytest.raises(ModelNotFound, match="not on this machine"):
+                store.get(absent)
+
+
 def test_a_file_that_changes_while_it_is_put_is_refused_and_nothing_appears(here: Settings, large: Path) -> None:
     def meddle(step: str, done: int, total: int) -> None:
         if step == "upload" and done == BLOCK_SIZE:
