@@ -204,12 +204,15 @@ def kept(path: Path) -> FileKept:
 
 def make_folder(folder: Path) -> None:
     """Make a folder and those above it, each durable before anything is put into it."""
-    if not folder.is_dir():
-        if folder.exists():
-            raise NotADirectoryError(errno.ENOTDIR, "not a directory", str(folder))
-        make_folder(folder.parent)
+    if folder.is_dir():
+        return
+    make_folder(folder.parent)
+    try:
+        # Another process may have made it since.
         folder.mkdir(exist_ok=True)
-        sync_folder(folder.parent)
+    except FileExistsError as error:
+        raise NotADirectoryError(errno.ENOTDIR, "not a directory", str(folder)) from error
+    sync_folder(folder.parent)
 
 
 def sync_folder(folder: Path) -> None:

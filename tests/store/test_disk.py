@@ -3,14 +3,16 @@
 import errno
 import os
 import random
+import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llstore.store.disk import CHUNK, READ_ONLY, PartFile, disk_errors, link, read_chunks
+from llstore.store.disk import CHUNK, READ_ONLY, PartFile, disk_errors, link, make_folder, read_chunks
 from llstore.store.errors import DiskError, FileKept, NoSpace
 
 DATA = random.Random(0).randbytes(3 * CHUNK + 17)
@@ -211,6 +213,24 @@ def test_a_link_to_nothing_is_refused(tmp_path: Path) -> None:
         with pytest.raises(DiskError):
             link(tmp_path / "absent", tmp_path / "target", replace=replace)
     assert files(tmp_path) == []
+
+
+def test_many_who_make_the_same_folder_at_once_all_have_it(tmp_path: Path) -> None:
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            for turn in range(200):
+                list(pool.map(make_folder, [tmp_path / f"{turn}/b/c"] * 8))
+    finally:
+        sys.setswitchinterval(interval)
+
+
+def test_a_folder_is_not_made_where_a_file_stands(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for folder in ("file", "file/below/it"):
+        with pytest.raises(NotADirectoryError, match=str(tmp_path / "file")):
+            make_folder(tmp_path / folder)
 
 
 offsets = st.integers(0, len(DATA) + 10) | st.builds(
