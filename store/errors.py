@@ -93,7 +93,11 @@ class OverBudget(NoSpace):
 
 
 class Unsafe(StoreError):
-    """A file the gate refuses: empty, not GGUF, not whole."""
+    """A file the gate refuses: empty, not GGUF, not whole. `code` names the kind of fault in a word."""
+
+    def __init__(self, message: str, *, hint: str = "", code: str = "header") -> None:
+        super().__init__(message, hint=hint)
+        self.code = code
 
 
 class SourceChanged(StoreError):

@@ -95,3 +95,40 @@ FILE_TYPES: dict[int, str] = {
     40: "Q1_0",
     41: "Q2_0",
 }
+
+# A mixture: the types that most of its weights have. A mixture that is not here is called by its one type.
+# Source: llama_tensor_get_type in llama.cpp's llama-quant.cpp.
+MIXTURES: dict[str, tuple[str, ...]] = {
+    "Q3_K_S": ("Q3_K",),
+    "Q3_K_M": ("Q3_K",),
+    "Q3_K_L": ("Q3_K",),
+    "Q4_K_S": ("Q4_K",),
+    "Q4_K_M": ("Q4_K",),
+    "Q5_K_S": ("Q5_K",),
+    "Q5_K_M": ("Q5_K",),
+    "Q2_K": ("Q2_K", "Q3_K"),
+    "Q2_K_S": ("Q2_K",),
+    "IQ2_S": ("IQ2_XS", "IQ2_S"),
+    "IQ2_M": ("IQ2_S",),
+    "IQ3_XS": ("IQ3_XXS", "IQ3_S"),
+    "IQ3_M": ("IQ3_S",),
+}
+
+# What llama.cpp takes instead where a row does not fill blocks of 256 (same source).
+STAND_INS: dict[str, str] = {
+    "Q2_K": "IQ4_NL",
+    "Q3_K": "IQ4_NL",
+    "IQ1_S": "IQ4_NL",
+    "IQ1_M": "IQ4_NL",
+    "IQ2_XXS": "IQ4_NL",
+    "IQ2_XS": "IQ4_NL",
+    "IQ2_S": "IQ4_NL",
+    "IQ3_XXS": "IQ4_NL",
+    "IQ3_S": "IQ4_NL",
+    "IQ4_XS": "IQ4_NL",
+    "Q4_K": "Q5_0",
+    "Q5_K": "Q5_1",
+    "Q6_K": "Q8_0",
+    "TQ1_0": "Q4_0",
+    "TQ2_0": "Q4_0",
+}
