@@ -5,6 +5,7 @@ StoreError
 ├── AmbiguousRef           a prefix that several models share
 ├── InvalidUrl             a store URL that cannot be opened
 ├── InvalidLabel           a label that is not KEY=VALUE
+├── InvalidFilter          a condition on a list that says nothing
 ├── NotFound
 │   ├── ModelNotFound      no such model in the store or, offline, on this machine
 │   ├── BucketNotFound     no such bucket or folder
@@ -50,6 +51,10 @@ class InvalidUrl(StoreError):
 
 class InvalidLabel(StoreError):
     """A label that is not KEY=VALUE."""
+
+
+class InvalidFilter(StoreError):
+    """A condition on a list that says nothing."""
 
 
 class NotFound(StoreError):

@@ -1,42 +1,28 @@
 """The journal: what was done to a store, one small object an entry, named by ULID. The bucket's truth.
 
-An entry is `{"op": …}` with what the operation needs (docs/bucket-format.md). Nothing is visible before its entry.
+What an entry says is in entry.py. Nothing is visible before its entry.
 """
 
 import json
 import time
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 from . import ulid
 from .backends import Backend, Stat
-from .digest import Digest
+from .entry import Entry
 from .errors import KeyNotFound, Unreachable
 from .layout import JOURNAL, journal_key
-from .manifest import Manifest, canonical
-from .ref import Name
+from .manifest import canonical
 
 MOST_AHEAD = 10 * 60  # seconds an entry's name may be ahead of its object's age
-SWEEP_SECONDS = 10 * 60  # how long a sweep may delete
 OVERLAP = 15 * 60  # seconds by which a reader looks back, for entries that arrive late
 _READERS = 16
+_AT_ONCE = 2000  # entries that wait to be read, of however many
+_TOLERANCE = 60.0  # seconds between an object's age and its store's clock that are left alone
 _ATTEMPTS = 4
-_LATEST = 2.0**48 / 1000  # seconds: the last moment a ULID can name
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One journal entry: its ULID and its document."""
-
-    ulid: str
-    document: dict[str, Any]
-
-    @property
-    def op(self) -> str:
-        """What was done."""
-        return str(self.document.get("op"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,26 +33,6 @@ class Skipped:
     reason: str
 
 
-def put_entry(manifest: Manifest) -> dict[str, Any]:
-    """A model is in the store."""
-    return {"op": "put", "model": str(manifest.model), "manifest": manifest.document()}
-
-
-def tag_entry(name: Name, model: Digest) -> dict[str, Any]:
-    """A name points to a model."""
-    return {"op": "tag", "name": str(name), "model": str(model)}
-
-
-def label_entry(model: Digest, labels: dict[str, str]) -> dict[str, Any]:
-    """A model has labels; a key given again has its new value."""
-    return {"op": "label", "model": str(model), "labels": labels}
-
-
-def intent_entry(digests: Iterable[Digest]) -> dict[str, Any]:
-    """Someone is about to rely on these blobs: no sweep may take them for 7 days."""
-    return {"op": "intent", "digests": [str(digest) for digest in digests]}
-
-
 class Journal:
     """The entries of one bucket. `writer` is the backend that does not try again by itself."""
 
@@ -74,6 +40,11 @@ class Journal:
         self._backend = backend
         self._writer = writer or backend
         self._latest = ""
+        self._ahead: float | None = None  # seconds by which objects are younger than the clock says
+
+    def clock(self) -> float:
+        """The store's time, in seconds since 1970, as its objects' ages tell it once an entry was written."""
+        return self._backend.clock() + (self._ahead or 0.0)
 
     def read(self, *, seen: Container[str], since: float | None = None) -> Iterator[Entry | Skipped]:
         """The entries whose ULID is not in `seen`, oldest first, from the moment `since` or all."""
@@ -89,7 +60,8 @@ class Journal:
             if name not in seen:
                 new.append(stat)
         with ThreadPoolExecutor(_READERS, thread_name_prefix="journal") as threads:
-            yield from threads.map(self._load, new)
+            for start in range(0, len(new), _AT_ONCE):
+                yield from threads.map(self._load, new[start : start + _AT_ONCE])
 
     def holds(self, name: str) -> bool:
         """Whether the entry of this ULID is there. None is ever removed: one that is gone was another journal's."""
@@ -100,10 +72,20 @@ class Journal:
 
     def append(self, document: dict[str, Any]) -> Entry:
         """Write an entry, newer than every valid one seen."""
-        data = canonical(document)
+        data, before = canonical(document), self._latest
+        entry = self._write(document, data)
+        if self._ahead is None:
+            self._ahead = self._seconds_ahead(entry)
+            if self._ahead:
+                # Nobody would believe an entry from the future; and one from the past could come too late.
+                self._latest = before
+                entry = self._write(document, data)
+        return entry
+
+    def _write(self, document: dict[str, Any], data: bytes) -> Entry:
         for attempt in range(_ATTEMPTS):
             # Each attempt has a name of its own moment: an entry that lands late must not look early.
-            self._latest = ulid.mint(self._backend.clock(), after=self._latest)
+            self._latest = ulid.mint(self.clock(), after=self._latest)
             try:
                 self._writer.write(journal_key(self._latest), [data], size=len(data))
                 break
@@ -113,12 +95,10 @@ class Journal:
                 time.sleep(2.0**attempt / 4)
         return Entry(self._latest, document)
 
-    def swept_until(self, digest: Digest) -> float:
-        """When the last open sweep that may delete `digest` ends, in the store's seconds; 0 when none is open."""
-        now = self._backend.clock()
-        recent = self.read(seen=(), since=now - SWEEP_SECONDS - OVERLAP)
-        ends = [_sweep_end(entry.document, digest) for entry in recent if isinstance(entry, Entry)]
-        return max((end for end in ends if end > now), default=0.0)
+    def _seconds_ahead(self, entry: Entry) -> float:
+        """By how much the store's objects are younger than its clock says; 0 where the two agree well enough."""
+        ahead = self._backend.stat(journal_key(entry.ulid)).modified - self._backend.clock()
+        return ahead if abs(ahead) > _TOLERANCE else 0.0
 
     def _load(self, stat: Stat) -> Entry | Skipped:
         try:
@@ -133,14 +113,6 @@ class Journal:
 def _ulid_of(key: str) -> str:
     name, dot, ending = key.removeprefix(JOURNAL).partition(".")
     return name if dot and ending == "json" else ""
-
-
-def _sweep_end(document: dict[str, Any], digest: Digest) -> float:
-    # What is not a sweep of this digest, or cannot be understood, ends at 0: nobody deletes by it either.
-    digests, until = document.get("digests"), document.get("until")
-    if document.get("op") != "sweep" or not isinstance(digests, list) or str(digest) not in digests:
-        return 0.0
-    return float(until) if isinstance(until, int | float) and 0 < until < _LATEST else 0.0
 
 
 def _refusal(name: str, stat: Stat) -> str:

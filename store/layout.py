@@ -5,6 +5,7 @@ from .digest import Digest
 FORMAT = 1
 FORMAT_KEY = "llstore.json"
 JOURNAL = "journal/"
+SNAPSHOT_KEY = "snapshots/latest.jsonl.gz"
 PARTIAL = "partial"
 QUARANTINE = "quarantine"
 

@@ -1,14 +1,14 @@
 """The manifest: what follows from a model's bytes, as canonical JSON (docs/bucket-format.md)."""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Any, TypeVar
 
 from .digest import Digest
 from .errors import Damaged, FormatTooNew, StoreError
-from .fingerprint import Fingerprint
-from .gguf import GgufHeader
+from .gguf import GgufHeader, Tensor, parameters, quantization
 from .layout import FORMAT
 
 
@@ -32,12 +32,18 @@ class Role(StrEnum):
 
 
 _Kind = TypeVar("_Kind", str, int)
+_TEXTS = ("architecture", "quantization", "tokenizer", "license", "base_model")
+_COUNTS = ("parameters", "context_length", "embedding_length")
+_DIGESTS = ("template", "vocabulary", "tensors")
+_LONGEST = 256  # characters of a fact
 _KIND_ROLES = {"adapter": Role.ADAPTER, "mmproj": Role.PROJECTOR}
 
 
 def role_of(header: GgufHeader) -> Role:
     """The role a GGUF claims for itself."""
-    return _KIND_ROLES.get(header.kind, Role.WEIGHTS)
+    if header.kind in _KIND_ROLES:
+        return _KIND_ROLES[header.kind]
+    return Role.SHARD if header.split and header.split.count > 1 else Role.WEIGHTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,25 +58,52 @@ class FileEntry:
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
-    """What the GGUF header says; every field is None for a file that is not GGUF. `template` is a digest."""
+    """What the GGUF headers say; every field is None for a model that is not GGUF.
+
+    `template`, `vocabulary` and `tensors` are digests: of the chat template's text, of all else that the tokenizer is
+    made of, and of the table of tensors.
+    """
 
     architecture: str | None = None
     parameters: int | None = None
     quantization: str | None = None
     context_length: int | None = None
+    embedding_length: int | None = None
+    tokenizer: str | None = None
+    license: str | None = None
+    base_model: str | None = None
     template: Digest | None = None
+    vocabulary: Digest | None = None
+    tensors: Digest | None = None
 
     @classmethod
-    def of(cls, header: GgufHeader) -> "ModelFacts":
-        """The facts in a header."""
-        template = header.template
+    def of(cls, headers: Sequence[GgufHeader]) -> "ModelFacts":
+        """The facts in the headers of the weights, the first of which tells all that is not counted."""
+        first, tensors = headers[0], [tensor for header in headers for tensor in header.tensors]
+        template = first.template
         return cls(
-            architecture=header.architecture,
-            parameters=header.parameters,
-            quantization=header.quantization,
-            context_length=header.context_length,
+            architecture=_short(first.architecture),
+            parameters=parameters(tensors),
+            quantization=quantization(tensors, first.file_type),
+            context_length=first.context_length,
+            embedding_length=first.embedding_length,
+            tokenizer=_short(first.tokenizer),
+            license=_short(first.license),
+            base_model=_short(first.base_model),
             template=Digest.of(template.encode()) if template is not None else None,
+            vocabulary=first.tokenizer_digest,
+            tensors=table_digest(tensors),
         )
+
+
+def _short(text: str | None) -> str | None:
+    # A header may say megabytes: a manifest is read with thousands of others.
+    return text[:_LONGEST] if text is not None else None
+
+
+def table_digest(tensors: Iterable[Tensor]) -> Digest:
+    """What a table of tensors is called: the SHA-256 of the JSON list of their `[name, shape, type]`, by name."""
+    return Digest.of(canonical(sorted([tensor.name, list(tensor.shape), tensor.type] for tensor in tensors)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +114,16 @@ class Manifest:
     facts: ModelFacts
 
     @classmethod
-    def single(cls, found: Fingerprint, *, role: Role, header: GgufHeader | None) -> "Manifest":
-        """The manifest of a model that is one file."""
-        entry = FileEntry(role, found.digest, found.size, Digest.of(found.blocks.encode()))
-        return cls((entry,), ModelFacts.of(header) if header else ModelFacts())
+    def of(cls, files: Iterable[FileEntry], headers: Sequence[GgufHeader] = ()) -> "Manifest":
+        """The manifest of the model that these files are, with the headers of its weights.
+
+        Files stand in the order of their roles; shards as they are given, others of one role by digest.
+        """
+        listed = list(files)
+        ranks = {id(file): index if file.role is Role.SHARD else 0 for index, file in enumerate(listed)}
+        order = list(Role)
+        listed.sort(key=lambda file: (order.index(file.role), ranks[id(file)], file.digest))
+        return cls(tuple(listed), ModelFacts.of(headers) if headers else ModelFacts())
 
     @property
     def model(self) -> Digest:
@@ -103,8 +142,8 @@ class Manifest:
 
     @property
     def main(self) -> FileEntry:
-        """The file that stands for the model: its weights, or its only file."""
-        return next((file for file in self.files if file.role is Role.WEIGHTS), self.files[0])
+        """The file that stands for the model: its weights, their first shard, or its only file."""
+        return next((file for file in self.files if file.role in (Role.WEIGHTS, Role.SHARD)), self.files[0])
 
     def encode(self) -> bytes:
         """Canonical JSON: sorted keys, no spaces, UTF-8."""
@@ -114,11 +153,8 @@ class Manifest:
         """The manifest as plain data."""
         facts = self.facts
         gguf = {
-            "architecture": facts.architecture,
-            "context_length": facts.context_length,
-            "parameters": facts.parameters,
-            "quantization": facts.quantization,
-            "template": str(facts.template) if facts.template else None,
+            name: str(value) if isinstance(value, Digest) else value
+            for name, value in ((field.name, getattr(facts, field.name)) for field in fields(facts))
         }
         files = [
             {
@@ -155,7 +191,7 @@ class Manifest:
         return manifest
 
 
-def canonical(document: dict[str, Any]) -> bytes:
+def canonical(document: dict[str, Any] | list[Any]) -> bytes:
     """The one spelling of a JSON document."""
     return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
@@ -175,14 +211,10 @@ def _file(entry: dict[str, Any]) -> FileEntry:
 
 
 def _facts(gguf: dict[str, Any]) -> ModelFacts:
-    template = gguf.get("template")
-    return ModelFacts(
-        architecture=_fact(gguf, "architecture", str),
-        parameters=_fact(gguf, "parameters", int),
-        quantization=_fact(gguf, "quantization", str),
-        context_length=_fact(gguf, "context_length", int),
-        template=Digest.parse(template) if template is not None else None,
-    )
+    found: dict[str, Any] = {name: _fact(gguf, name, str) for name in _TEXTS}
+    found |= {name: _fact(gguf, name, int) for name in _COUNTS}
+    found |= {name: Digest.parse(gguf[name]) for name in _DIGESTS if gguf.get(name) is not None}
+    return ModelFacts(**found)
 
 
 def _fact(gguf: dict[str, Any], name: str, kind: type[_Kind]) -> _Kind | None:

@@ -8,11 +8,15 @@ from .manifest import Manifest
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model of a store. `created_at` is when it was first put, in seconds since 1970."""
+    """A model of a store. `created_at` is when it was put, in seconds since 1970.
+
+    Labels are for finding it, annotations are free text; the annotation `source` says where it came from.
+    """
 
     manifest: Manifest
     names: tuple[str, ...] = ()
     labels: dict[str, str] = field(default_factory=dict)
+    annotations: dict[str, str] = field(default_factory=dict)
     created_at: float = 0.0
 
     @property

@@ -1,22 +1,26 @@
-"""Putting a file into a store: nothing is visible until the last step, and every step may be repeated.
+"""Putting files into a store: nothing is visible until the last step, and every step may be repeated.
 
-intent -> open sweep? -> blob -> block list -> manifest -> journal entry
+intent -> open sweep? -> blobs -> block lists -> manifest -> journal entry
 """
 
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+from .assembly import Member, check, in_order, named_role, weights_of
 from .backends import Backend
 from .blocks import BLOCK_SIZE
 from .bucket import Bucket
+from .digest import Digest
+from .entry import Entry, ended_entry, intent_entry, label_entry, put_entry, tag_entry
 from .errors import Damaged, KeyNotFound, RoleConflict, Unreachable, Unsafe
 from .fingerprint import Fingerprint
-from .journal import Entry, intent_entry, label_entry, put_entry, tag_entry
 from .layout import blob_key, blocks_key, manifest_key
-from .manifest import Manifest, Role, role_of
+from .manifest import FileEntry, Manifest, Role, role_of
 from .model import Model
 from .progress import Progress
 from .ref import Name
@@ -28,22 +32,32 @@ ATTEMPTS = 4  # of a whole upload; its parts are tried again by the backend
 
 @dataclass(frozen=True, slots=True)
 class PutRequest:
-    """A file to put. Without a role it must be a GGUF, whose header says the role.
+    """A model to put: a file, or with `more` several, each of which may be a folder or a pattern.
 
-    `force` uploads it in any case, which heals a damaged object; `verify` reads back what the store has.
+    Without a role a file must be a GGUF, whose header says the role; `role` is that of the only file, `roles` those of
+    the files whose names fit a pattern. `force` uploads in any case, which heals a damaged object; `verify` reads back
+    what the store has.
     """
 
     path: Path
+    more: tuple[Path, ...] = ()
     role: Role | None = None
+    roles: tuple[tuple[str, Role], ...] = ()
     name: Name | None = None
     labels: dict[str, str] = field(default_factory=dict)
+    annotations: dict[str, str] = field(default_factory=dict)
     force: bool = False
     verify: bool = False
+
+    def role_of(self, path: Path) -> Role | None:
+        """The role that was asked for, or None."""
+        asked = next((role for pattern, role in self.roles if fnmatch(path.name, pattern)), None)
+        return asked or self.role
 
 
 @dataclass(frozen=True, slots=True)
 class PutResult:
-    """What a put did. `uploaded_bytes` is 0 when the store had the blob, else its size, what came earlier included."""
+    """What a put did. `uploaded_bytes` counts the blobs that the store lacked, whole, what came earlier included."""
 
     manifest: Manifest
     uploaded_bytes: int
@@ -53,93 +67,144 @@ class PutResult:
 
 
 @dataclass(frozen=True, slots=True)
-class Examined:
-    """A source after its first pass: its fingerprint, and the manifest it would have."""
+class State:
+    """What the store knows at a moment: of the model that is being put, and until when a sweep may delete its files."""
 
+    stored: Model | None
+    swept_until: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """A source after its first pass: its fingerprint."""
+
+    source: Source
     found: Fingerprint
-    manifest: Manifest
 
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """An examined file, still open; and whom to tell as its bytes leave."""
+    """The examined files of a model, still open; its manifest; and whom to tell as their bytes leave."""
 
-    source: Source
-    examined: Examined
+    files: tuple[Examined, ...]
+    manifest: Manifest
     progress: Progress
 
-
-def examine(source: Source, request: PutRequest, progress: Progress) -> Examined:
-    """Read the file once; raises Unsafe when it is empty, or not the whole GGUF it should be."""
-    if source.size == 0:
-        raise Unsafe(f"{source.path} is empty")
-    wants_gguf = request.role is None or request.role.is_gguf
-    header = source.header() if wants_gguf else None
-    role = request.role or (role_of(header) if header else Role.OTHER)
-    found = source.fingerprint(progress)
-    return Examined(found, Manifest.single(found, role=role, header=header))
+    @property
+    def digests(self) -> set[Digest]:
+        """All that the store is to hold of it."""
+        return {self.manifest.model, *(file.found.digest for file in self.files)}
 
 
-def put(bucket: Bucket, request: PutRequest, *, upload: Upload, stored: Model | None) -> PutResult:
-    """Bring an examined file into the bucket, where `stored` is what the catalog knows of the model."""
-    manifest = stored.manifest if stored else upload.examined.manifest
-    found = upload.examined.found
+def open_sources(paths: Sequence[Path], stack: ExitStack) -> list[Source]:
+    """The files, opened until `stack` ends; raises Unsafe when one is empty."""
+    sources = [stack.enter_context(Source(path)) for path in paths]
+    for source in sources:
+        if source.size == 0:
+            raise Unsafe(f"{source.path} is empty")
+    return sources
+
+
+def examine(sources: Sequence[Source], request: PutRequest, progress: Progress) -> Upload:
+    """Read the files once; raises Unsafe when they are not the whole model that they should be."""
+    members = [_member(source, request, alone=len(sources) == 1) for source in sources]
+    if len(sources) > 1 or members[0].role is Role.SHARD:
+        check(members)
+    opened = {member.path: source for member, source in zip(members, sources, strict=True)}
+    members = in_order(members)
+    files = [Examined(opened[member.path], opened[member.path].fingerprint(progress)) for member in members]
+    entries = [_entry(member.role, file.found) for member, file in zip(members, files, strict=True)]
+    _refuse_doubles(files)
+    return Upload(tuple(files), Manifest.of(entries, weights_of(members)), progress)
+
+
+def _member(source: Source, request: PutRequest, *, alone: bool) -> Member:
+    role = request.role_of(source.path)
+    if role is None and not alone:
+        role = named_role(source.path)
+    header = source.header() if role is None or role.is_gguf else None
+    return Member(source.path, role or (role_of(header) if header else Role.OTHER), header)
+
+
+def _entry(role: Role, found: Fingerprint) -> FileEntry:
+    return FileEntry(role, found.digest, found.size, Digest.of(found.blocks.encode()))
+
+
+def _refuse_doubles(files: Sequence[Examined]) -> None:
+    first: dict[Digest, Path] = {}
+    for file in files:
+        if file.found.digest in first:
+            raise Unsafe(f"{file.source.path} holds the same bytes as {first[file.found.digest]}", hint="put it once")
+        first[file.found.digest] = file.source.path
+
+
+def put(bucket: Bucket, request: PutRequest, upload: Upload, *, look: Callable[[], State]) -> PutResult:
+    """Bring examined files into the bucket; `look` tells what the store knows at the moment."""
+    intent = bucket.journal.append(intent_entry(sorted(upload.digests)))
+    # After the intent: what a collector does from here on, it does knowing of it.
+    now = look()
+    manifest = now.stored.manifest if now.stored else upload.manifest
     _refuse_other_role(manifest, request)
-    intent = bucket.journal.append(intent_entry([found.digest]))
-    uploaded = _settle(bucket, request, upload, known=stored is not None)
-    _write_small(bucket.backend, blocks_key(found.digest), found.blocks.encode())
+    if now.swept_until:
+        # A sweep may be deleting these very blobs: what is there now cannot be relied on until it has ended.
+        time.sleep(max(0.0, now.swept_until - bucket.journal.clock()) + 1)
+        request = replace(request, force=True)
+    uploaded = sum(_settle(bucket, request, upload, file, known=now.stored is not None) for file in upload.files)
     _write_small(bucket.backend, manifest_key(manifest.model), manifest.encode())
-    entries = [bucket.journal.append(document) for document in _news(manifest, request, stored=stored)]
-    names = {*(stored.names if stored else ()), *([str(request.name)] if request.name else ())}
+    news = list(_news(manifest, request, stored=now.stored, intent=intent.ulid))
+    entries = [bucket.journal.append(document) for document in news]
+    names = {*(now.stored.names if now.stored else ()), *([str(request.name)] if request.name else ())}
     return PutResult(
         manifest=manifest,
-        uploaded_bytes=found.size if uploaded else 0,
+        uploaded_bytes=uploaded,
         deduplicated=not uploaded,
         names=tuple(sorted(names)),
         entries=(intent, *entries),
     )
 
 
-def _news(manifest: Manifest, request: PutRequest, *, stored: Model | None) -> Iterator[dict[str, Any]]:
-    if stored is None:
-        yield put_entry(manifest)
-    if request.labels and not (stored and request.labels.items() <= stored.labels.items()):
-        yield label_entry(manifest.model, request.labels)
+def _news(manifest: Manifest, request: PutRequest, *, stored: Model | None, intent: str) -> Iterator[dict[str, Any]]:
+    yield ended_entry(intent) if stored else put_entry(manifest, intent=intent)
+    labels = {key: value for key, value in request.labels.items() if not stored or stored.labels.get(key) != value}
+    annotations = {
+        key: value for key, value in request.annotations.items() if not stored or stored.annotations.get(key) != value
+    }
+    if labels or annotations:
+        yield label_entry(manifest.model, labels, annotations=annotations)
     if request.name and not (stored and str(request.name) in stored.names):
         yield tag_entry(request.name, manifest.model)
 
 
 def _refuse_other_role(manifest: Manifest, request: PutRequest) -> None:
-    if request.role and manifest.main.role is not request.role:
+    if request.role and len(manifest.files) == 1 and manifest.main.role is not request.role:
         raise RoleConflict(
             f"{manifest.model} is in the store already, as {manifest.main.role}, not {request.role}",
             hint="put it without --role",
         )
 
 
-def _settle(bucket: Bucket, request: PutRequest, upload: Upload, *, known: bool) -> bool:
-    """See to it that the blob is there; returns whether it was uploaded."""
-    found = upload.examined.found
-    until = bucket.journal.swept_until(found.digest)
-    if until:
-        # A sweep may be deleting this very blob: what is there now cannot be relied on until it has ended.
-        time.sleep(max(0.0, until - bucket.backend.clock()) + 1)
-    if not request.force and not until and _present(bucket.backend, upload, trusted=known and not request.verify):
-        return False
-    _upload(bucket.source, upload)
-    last = len(found.blocks.hashes) - 1
-    # Whole parts have been lost by servers that said they had them: some blocks are looked at, or all.
-    sample = range(last + 1) if request.verify else sorted({0, last // 2, last})
-    if _wrong(bucket.backend, upload, sample):
-        raise Damaged(f"{bucket.url} stored other bytes than were sent for {found.digest}", hint="put it again --force")
-    return True
+def _settle(bucket: Bucket, request: PutRequest, upload: Upload, file: Examined, *, known: bool) -> int:
+    """See to it that a blob and its block list are there; returns how many bytes were uploaded."""
+    uploaded = 0
+    trusted = known and not request.verify
+    if request.force or not _present(bucket.backend, file, upload.progress, trusted=trusted):
+        _upload(bucket.source, file, upload.progress)
+        last = len(file.found.blocks.hashes) - 1
+        # Whole parts have been lost by servers that said they had them: some blocks are looked at, or all.
+        sample = range(last + 1) if request.verify else sorted({0, last // 2, last})
+        if _wrong(bucket.backend, file, sample, upload.progress):
+            hint = "put it again --force"
+            raise Damaged(f"{bucket.url} stored other bytes than were sent for {file.found.digest}", hint=hint)
+        uploaded = file.found.size
+    _write_small(bucket.backend, blocks_key(file.found.digest), file.found.blocks.encode())
+    return uploaded
 
 
-def _upload(backend: Backend, upload: Upload) -> None:
-    found = upload.examined.found
+def _upload(backend: Backend, file: Examined, progress: Progress) -> None:
+    found = file.found
     for attempt in range(ATTEMPTS):
         try:
-            backend.write(blob_key(found.digest), upload.source.blocks(found, upload.progress), size=found.size)
+            backend.write(blob_key(found.digest), file.source.blocks(found, progress), size=found.size)
             return
         except Unreachable:
             if attempt == ATTEMPTS - 1:
@@ -148,9 +213,9 @@ def _upload(backend: Backend, upload: Upload) -> None:
             time.sleep(2.0**attempt / 2)
 
 
-def _present(backend: Backend, upload: Upload, *, trusted: bool) -> bool:
+def _present(backend: Backend, file: Examined, progress: Progress, *, trusted: bool) -> bool:
     """Whether the blob is there. What no live journal entry and no block list vouch for is read back."""
-    found = upload.examined.found
+    found = file.found
     try:
         if backend.stat(blob_key(found.digest)).size != found.size:
             return False
@@ -160,18 +225,17 @@ def _present(backend: Backend, upload: Upload, *, trusted: bool) -> bool:
     if trusted and listed == found.blocks.encode():
         return True
     try:
-        return not _wrong(backend, upload, range(len(found.blocks.hashes)))
+        return not _wrong(backend, file, range(len(found.blocks.hashes)), progress)
     except KeyNotFound:
         return False
 
 
-def _wrong(backend: Backend, upload: Upload, sample: Sequence[int]) -> list[int]:
-    found = upload.examined.found
-
+def _wrong(backend: Backend, file: Examined, sample: Sequence[int], progress: Progress) -> list[int]:
+    found = file.found
     total = min(len(sample) * BLOCK_SIZE, found.size)
 
     def tell(done: int) -> None:
-        upload.progress("verify", min(done * BLOCK_SIZE, total), total)
+        progress("verify", min(done * BLOCK_SIZE, total), total)
 
     return wrong_blocks(backend, blob_key(found.digest), found.blocks, indexes=sample, progress=tell)
 

@@ -2,14 +2,18 @@
 
 import hashlib
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import get as getting
 from . import put as putting
+from . import ulid
 from .ahead import Ahead
+from .assembly import expand
 from .backends import Backend, open_backend, public, refuse_credentials
 from .backends.limit import Limited
 from .backends.retry import Retrying
@@ -20,20 +24,24 @@ from .digest import Digest
 from .disk import disk_errors, make_folder
 from .errors import AmbiguousRef, Damaged, ModelNotFound, Refused, Unreachable
 from .fsck.finding import Depth, Report
+from .gc.mark import SWEEP_SECONDS, swept_until
 from .get import Fetch, GetResult
-from .journal import Entry, Skipped
+from .journal import OVERLAP
 from .manifest import Manifest
 from .model import Model
 from .progress import Progress, silent
 from .put import PutRequest, PutResult
 from .ref import Name, Prefix, Ref
+from .sync import sync
 from .transfer.download import Pace
-from .transfer.source import Source
 
 if TYPE_CHECKING:
-    from .catalog import Catalog
+    from .catalog.catalog import Catalog
+    from .catalog.selection import Selection
 
 Accept = Callable[[Manifest], None]
+
+_NO_SNAPSHOT = "a mirror whose store has no snapshot is asked by full digest; llstore store snapshot makes one"
 
 ATTEMPTS, PATIENCE = 6, 30.0  # of one small request, and the seconds they may take
 MOST_CONNECTIONS = 64  # with a limit on bytes a second; transfers use far fewer
@@ -108,7 +116,7 @@ class Store(Closing):
     @cached_property
     def catalog(self) -> "Catalog":
         """The catalog, as of the last sync."""
-        from .catalog import Catalog
+        from .catalog.catalog import Catalog
 
         return Catalog(self._settings.data / f"catalog-{hashlib.sha256(self.url.encode()).hexdigest()[:16]}.db")
 
@@ -119,15 +127,8 @@ class Store(Closing):
 
     def sync(self) -> None:
         """Bring the catalog up to the bucket's journal. What cannot be understood is added to `warnings`."""
-        if self.offline or not self.bucket.source.properties.listable:
-            return
-        journal = self.bucket.journal
-        seen = self.catalog.seen()
-        # A bucket that was emptied and begun anew keeps its URL; what this catalog knows is then of another store.
-        anew = bool(seen) and not journal.holds(max(seen))
-        found = list(journal.read(seen=() if anew else seen))
-        self.warnings += [f"{item.key} {item.reason}; ignored" for item in found if isinstance(item, Skipped)]
-        self.warnings += self.catalog.apply((item for item in found if isinstance(item, Entry)), anew=anew)
+        if not self.offline:
+            self.warnings += sync(self.bucket, self.catalog)
 
     def resolve(self, ref: Ref) -> Digest:
         """The model a ref means. A full digest is itself; a name or prefix is looked up after a sync.
@@ -138,36 +139,32 @@ class Store(Closing):
             return ref
         self.sync()
         found = self.catalog.named(ref) if isinstance(ref, Name) else self._starting_with(ref)
-        if found is None and self.offline:
-            raise ModelNotFound(f"no model {ref} is known on this machine", hint="ask again without --offline")
-        if found is None and not self.bucket.source.properties.listable:
-            raise ModelNotFound(f"no model {ref} is known of {self.url}", hint="a mirror is asked by full digest")
-        if found is None:
-            raise ModelNotFound(f"no model {ref} in {self.url}", hint="llstore list shows what is there")
+        if found is None or not self.catalog.holds(found):
+            raise self._unknown(ref, removed=found)
         return found
 
     def put(self, request: PutRequest, progress: Progress = silent) -> PutResult:
-        """Bring a file into the store under its digest."""
+        """Bring a model into the store under its digest."""
         if self.offline:
             raise Unreachable(f"cannot put to {self.url} offline", hint="leave out --offline")
-        with Source(request.path) as source:
+        with ExitStack() as stack:
+            sources = putting.open_sources(expand((request.path, *request.more)), stack)
             # All that can be refused is refused before anything is written.
             bucket = self.bucket
             if not bucket.source.properties.writable:
                 raise Refused(f"{bucket.url} is a read-only mirror", hint="put to the store that it mirrors")
             # Hashing leaves time for it: a catalog is loaded and a journal listed meanwhile.
             synced = Ahead(self.sync)
-            examined = putting.examine(source, request, progress)
+            upload = putting.examine(sources, request, progress)
             synced.result()
             bucket.initialize()
-            stored = self.catalog.model(examined.manifest.model)
-            if not self._sound(examined.manifest.model, progress):
+            if not all(self._sound(file.found.digest, progress) for file in upload.files):
                 request = replace(request, force=True)
-            upload = putting.Upload(source, examined, progress)
-            result = putting.put(bucket, request, upload=upload, stored=stored)
+            result = putting.put(bucket, request, upload, look=lambda: self._state_of(upload))
         self.catalog.apply(result.entries)
         if self._embedded and not result.deduplicated:
-            self.cache.record(result.manifest.model)
+            for file in result.manifest.files:
+                self.cache.record(file.digest)
         return result
 
     def get(self, ref: Ref, progress: Progress = silent, *, accept: Accept = lambda _: None) -> GetResult:
@@ -198,12 +195,12 @@ class Store(Closing):
                 for digest in self._found_damaged(manifest)
             ]
 
-    def models(self) -> list[Model]:
-        """All models of the store, newest first; raises Refused when it is one that cannot be listed."""
-        if not self.offline and not self.bucket.source.properties.listable:
-            raise Refused(f"{self.url} is a mirror and cannot be listed", hint="a mirror is asked by full digest")
+    def models(self, selection: "Selection | None" = None) -> list[Model]:
+        """The models that `selection` wants, or all, newest first; raises Refused when the store cannot be listed."""
         self.sync()
-        return self.catalog.models()
+        if not self.catalog.latest() and not self.offline and not self.bucket.source.properties.listable:
+            raise Refused(f"{self.url} is a mirror and cannot be listed", hint=_NO_SNAPSHOT)
+        return self.catalog.models(selection)
 
     def model(self, ref: Ref) -> Model:
         """One model with its names and labels; for a full digest nothing is listed, and those are of the last sync."""
@@ -264,6 +261,25 @@ class Store(Closing):
         if self.offline:
             raise ModelNotFound(f"{digest} is not on this machine", hint="ask again without --offline")
         return self.bucket.manifest(digest)
+
+    def _state_of(self, upload: putting.Upload) -> putting.State:
+        self.sync()
+        now = self.bucket.journal.clock()
+        sweeps = self.catalog.sweeps(since=ulid.lowest(now - SWEEP_SECONDS - OVERLAP))
+        until = swept_until(sweeps, upload.digests, now=now)
+        return putting.State(self.catalog.model(upload.manifest.model), until)
+
+    def _unknown(self, ref: Prefix | Name, *, removed: Digest | None) -> ModelNotFound:
+        if removed:
+            return ModelNotFound(f"{ref} names {removed.short}, which was removed from {self.url}")
+        near = get_close_matches(str(ref), self.catalog.names(), n=3) if isinstance(ref, Name) else []
+        hint = f"did you mean {' or '.join(near)}?" if near else ""
+        if self.offline:
+            message = f"no model {ref} is known on this machine"
+            return ModelNotFound(message, hint=hint or "ask again without --offline")
+        if not self.bucket.source.properties.listable and not self.catalog.latest():
+            return ModelNotFound(f"no model {ref} is known of {self.url}", hint=_NO_SNAPSHOT)
+        return ModelNotFound(f"no model {ref} in {self.url}", hint=hint or "llstore list shows what is there")
 
     def _sound(self, digest: Digest, progress: Progress) -> bool:
         # Only the embedded store's own copy can be looked at without fetching it.

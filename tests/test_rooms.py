@@ -15,7 +15,7 @@ DOORS = {
     "boto3": {"store/backends/s3.py"},
     "botocore": {f"store/backends/{name}.py" for name in ("s3", "s3_errors", "s3_signed")},
     "urllib3": {"store/backends/wire.py", "store/backends/s3_errors.py"},
-    "sqlalchemy": {"store/catalog.py"},
+    "sqlalchemy": {f"store/catalog/{name}.py" for name in ("catalog", "file", "tables", "where")},
     "rich": {"cli/bars.py"},
     "typer": {path.relative_to(ROOT).as_posix() for path in (ROOT / "cli").glob("*.py")},
 }

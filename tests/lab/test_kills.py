@@ -24,7 +24,7 @@ from seaweed import SeaweedFS
 
 from llstore.store import Digest, PutRequest, Role, Store
 from llstore.store.cache import Cache
-from llstore.store.catalog import Catalog
+from llstore.store.catalog.catalog import Catalog
 from llstore.store.fsck.finding import Depth
 from llstore.store.layout import blob_key
 from llstore.store.model import Model

@@ -14,9 +14,10 @@ from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
 
 from llstore.store import Digest, Manifest, Model, Name, Role, ulid
-from llstore.store.catalog import Catalog, _disk_errors
+from llstore.store.catalog.catalog import Catalog
+from llstore.store.catalog.file import disk_errors
+from llstore.store.entry import Entry, intent_entry, label_entry, put_entry, tag_entry
 from llstore.store.errors import NoSpace
-from llstore.store.journal import Entry, intent_entry, label_entry, put_entry, tag_entry
 from llstore.store.manifest import FileEntry, ModelFacts
 
 BEGAN = 1_760_000_000
@@ -219,9 +220,9 @@ def test_a_catalog_that_is_locked_is_read_and_what_it_learns_is_kept_in_memory(p
             other.execute("BEGIN IMMEDIATE")
             # Not after the half minute that it would wait for another's writing.
             event.listen(
-                catalog._engine, "connect", lambda connection, _: connection.execute("PRAGMA busy_timeout = 1")
+                catalog._file._engine, "connect", lambda connection, _: connection.execute("PRAGMA busy_timeout = 1")
             )
-            catalog._engine.dispose()
+            catalog._file._engine.dispose()
             assert catalog.apply([at(2, tag_entry(NAMES[0], ONE))]) == []
             assert catalog.named(NAMES[0]) == ONE
     with closing(Catalog(path)) as catalog:
@@ -239,7 +240,6 @@ MALFORMED = {
     "tag of no name": {"op": "tag", "name": "model", "model": str(ONE)},
     "tag of no digest": {"op": "tag", "name": "team/model", "model": "1" * 64},
     "labels that are none": {"op": "label", "model": str(ONE), "labels": ["a"]},
-    "label of null": {"op": "label", "model": str(ONE), "labels": {"a": None}},
     "label of a list": {"op": "label", "model": str(ONE), "labels": {"a": ["b"]}},
     "label of half a character": {"op": "label", "model": str(ONE), "labels": {"a": "\ud800"}},
     "label of a huge number": {"op": "label", "model": str(ONE), "labels": {"a": 1 << 70}},
@@ -261,5 +261,5 @@ def test_a_full_disk_is_said_to_be_full(tmp_path: Path) -> None:
         small.execute("PRAGMA max_page_count = 1")
         with pytest.raises(sqlite3.OperationalError) as full:
             small.execute("CREATE TABLE t (x)")
-    with pytest.raises(NoSpace, match="no space left"), _disk_errors(tmp_path):
+    with pytest.raises(NoSpace, match="no space left"), disk_errors(tmp_path):
         raise OperationalError("CREATE", {}, full.value)

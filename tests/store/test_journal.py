@@ -8,16 +8,18 @@ import pytest
 
 from llstore.store import Digest, Manifest, Name, Role, ulid
 from llstore.store.backends import MemoryBackend
-from llstore.store.journal import (
-    MOST_AHEAD,
+from llstore.store.entry import (
     Entry,
-    Journal,
-    Skipped,
+    ended_entry,
     intent_entry,
     label_entry,
     put_entry,
+    remove_entry,
+    sweep_entry,
     tag_entry,
+    untag_entry,
 )
+from llstore.store.journal import MOST_AHEAD, Journal, Skipped
 from llstore.store.layout import journal_key
 from llstore.store.manifest import FileEntry, ModelFacts
 
@@ -187,62 +189,50 @@ def test_an_operation_that_is_not_known_is_still_an_entry(bucket: Bucket) -> Non
     assert {entry.op for entry in Journal(bucket).read(seen=()) if isinstance(entry, Entry)} == {"later", "None"}
 
 
-def sweep(*digests: Digest, until: float) -> dict[str, Any]:
-    return {"op": "sweep", "digests": [str(digest) for digest in digests], "until": until}
-
-
-def test_no_sweep_is_open_in_a_journal_without_one(bucket: Bucket) -> None:
-    Journal(bucket).append(intent_entry([ONE]))
-    assert Journal(bucket).swept_until(ONE) == 0
-
-
-def test_an_open_sweep_is_seen_by_those_whose_blob_it_may_delete(bucket: Bucket) -> None:
-    Journal(bucket).append(sweep(ONE, until=NOW + 600))
-    bucket.now += 300
-    assert Journal(bucket).swept_until(ONE) == NOW + 600
-    assert Journal(bucket).swept_until(TWO) == 0
-
-
-def test_a_closed_sweep_is_ignored(bucket: Bucket) -> None:
-    Journal(bucket).append(sweep(ONE, until=NOW + 600))
-    bucket.now += 601
-    assert Journal(bucket).swept_until(ONE) == 0
-
-
-def test_the_last_of_several_open_sweeps_counts(bucket: Bucket) -> None:
-    journal = Journal(bucket)
-    for until in (NOW + 100, NOW + 500, NOW + 300, NOW - 100):
-        journal.append(sweep(ONE, TWO, until=until))
-    assert journal.swept_until(TWO) == NOW + 500
-
-
-def test_a_sweep_from_a_clock_some_minutes_wrong_is_seen(bucket: Bucket) -> None:
-    for ahead in (-14 * 60, 9 * 60):
-        until = NOW + 600 + ahead / 100
-        write_entry(bucket, ahead=ahead, document=sweep(ONE, until=until))
-        assert Journal(bucket).swept_until(ONE) == until
-
-
-@pytest.mark.parametrize(
-    "malformed",
-    [
-        {},
-        {"digests": [str(ONE)]},
-        {"until": NOW + 600},
-        {"digests": None, "until": NOW + 600},
-        {"digests": [str(ONE)], "until": "soon"},
-        {"digests": [str(ONE)], "until": None},
-    ],
-)
-def test_a_malformed_sweep_stops_nobody_and_hides_no_other(bucket: Bucket, malformed: dict[str, Any]) -> None:
-    write_entry(bucket, ahead=0, document={"op": "sweep"} | malformed)
-    Journal(bucket).append(sweep(ONE, until=NOW + 300))
-    assert Journal(bucket).swept_until(ONE) == NOW + 300
-
-
 def test_entries_say_what_was_done() -> None:
     manifest = Manifest((FileEntry(Role.OTHER, ONE, 7, TWO),), ModelFacts())
     assert put_entry(manifest) == {"op": "put", "model": str(ONE), "manifest": manifest.document()}
     assert tag_entry(Name("team/model", "q4"), ONE) == {"op": "tag", "name": "team/model:q4", "model": str(ONE)}
     assert label_entry(ONE, {"a": "b"}) == {"op": "label", "model": str(ONE), "labels": {"a": "b"}}
     assert intent_entry(iter([ONE, TWO])) == {"op": "intent", "digests": [str(ONE), str(TWO)]}
+    assert label_entry(ONE, {}, annotations={"a": None}) == {
+        "op": "label",
+        "model": str(ONE),
+        "labels": {},
+        "annotations": {"a": None},
+    }
+    assert put_entry(manifest, intent="X")["intent"] == ended_entry("X")["intent"] == "X"
+    assert remove_entry(ONE) == {"op": "remove", "model": str(ONE)}
+    assert untag_entry(Name("team/model")) == {"op": "untag", "name": "team/model:latest"}
+    assert sweep_entry([ONE], until=7.5) == {"op": "sweep", "digests": [str(ONE)], "until": 7.5}
+
+
+class WrongClock(Bucket):
+    """A bucket whose clock is not the one that its objects are stamped by."""
+
+    wrong = 0.0
+
+    def clock(self) -> float:
+        return self.now + self.wrong
+
+    def write(self, key: str, chunks: Iterable[bytes], *, size: int) -> None:
+        super().write(key, chunks, size=size)
+        self._objects[key] = (self._objects[key][0], self.now)
+
+
+@pytest.mark.parametrize("wrong", [-3600.0, 3600.0, -3 * 365 * 86400.0, 3 * 365 * 86400.0])
+def test_a_writer_whose_clock_is_wrong_writes_entries_that_every_reader_takes(wrong: float) -> None:
+    bucket = WrongClock()
+    before = Journal(bucket).append({"op": "intent", "number": 0}).ulid
+    bucket.now += 1
+    bucket.wrong = wrong
+    journal = Journal(bucket)
+    list(journal.read(seen=()))
+    entry = journal.append({"op": "intent", "number": 1})
+    bucket.now += 1
+    bucket.wrong = 0.0
+    after = Journal(bucket)
+    found = ulids(after.read(seen=()))
+    assert entry.ulid in found
+    assert abs(ulid.seconds(entry.ulid) - NOW) < 120
+    assert before < entry.ulid < after.append({"op": "intent", "number": 2}).ulid

@@ -3,7 +3,7 @@
 import io
 import json
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,25 +15,36 @@ from llstore.store import Digest, Manifest, Role
 from llstore.store.errors import Damaged, FormatTooNew
 from llstore.store.fingerprint import fingerprint
 from llstore.store.gguf import GgufHeader, read_header
-from llstore.store.manifest import FileEntry, ModelFacts, canonical, role_of
+from llstore.store.manifest import FileEntry, ModelFacts, canonical, role_of, table_digest
 
 ONE, TWO, THREE = (Digest(letter * 64) for letter in "123")
 
 GOLDEN = (
     '{"files":[{"blocks":"sha256:' + "2" * 64 + '","digest":"sha256:' + "1" * 64 + '","role":"weights","size":7}],'
-    '"format":1,"gguf":{"architecture":"läma","context_length":8192,"parameters":12,"quantization":"Q4_1",'
-    '"template":"sha256:' + "3" * 64 + '"}}'
+    '"format":1,"gguf":{"architecture":"läma","base_model":null,"context_length":8192,"embedding_length":64,'
+    '"license":"mit","parameters":12,"quantization":"Q4_1","template":"sha256:' + "3" * 64 + '","tensors":null,'
+    '"tokenizer":"gpt2","vocabulary":null}}'
 )
 MANIFEST = Manifest(
     (FileEntry(Role.WEIGHTS, ONE, 7, TWO),),
-    ModelFacts(architecture="läma", parameters=12, quantization="Q4_1", context_length=8192, template=THREE),
+    ModelFacts(
+        architecture="läma",
+        parameters=12,
+        quantization="Q4_1",
+        context_length=8192,
+        embedding_length=64,
+        tokenizer="gpt2",
+        license="mit",
+        template=THREE,
+    ),
 )
 
 digests = st.binary(min_size=32, max_size=32).map(lambda raw: Digest(raw.hex()))
 entries = st.builds(FileEntry, st.sampled_from(Role), digests, st.integers(0, 2**50), digests)
 words = st.none() | st.text(st.characters(exclude_categories=["Cs"]))
 numbers = st.none() | st.integers(0, 2**50)
-facts = st.builds(ModelFacts, words, numbers, words, numbers, st.none() | digests)
+some = st.none() | digests
+facts = st.builds(ModelFacts, words, numbers, words, numbers, numbers, words, words, words, some, some, some)
 manifests = st.builds(Manifest, st.lists(entries, min_size=1, max_size=4).map(tuple), facts)
 
 
@@ -43,9 +54,15 @@ def test_the_stored_form_is_the_one_that_is_written_down() -> None:
 
 def test_what_is_not_known_is_null() -> None:
     bare = Manifest((FileEntry(Role.OTHER, ONE, 7, TWO),), ModelFacts())
-    assert json.loads(bare.encode())["gguf"] == dict.fromkeys(
-        ["architecture", "context_length", "parameters", "quantization", "template"]
-    )
+    assert json.loads(bare.encode())["gguf"] == dict.fromkeys(field.name for field in fields(ModelFacts))
+
+
+def test_a_manifest_of_an_earlier_llstore_that_told_less_is_read() -> None:
+    told = ("architecture", "context_length", "parameters", "quantization", "template")
+    document = json.loads(GOLDEN)
+    document["gguf"] = {name: document["gguf"][name] for name in told}
+    earlier = Manifest.from_document(document)
+    assert earlier.facts == replace(MANIFEST.facts, embedding_length=None, tokenizer=None, license=None)
 
 
 @given(manifests)
@@ -92,12 +109,23 @@ def test_the_manifest_of_a_file_follows_from_its_bytes(tiny: Path) -> None:
     data = tiny.read_bytes()
     found = fingerprint([data])
     header = read_header(io.BytesIO(data), len(data))
-    manifest = Manifest.single(found, role=Role.WEIGHTS, header=header)
+    manifest = Manifest.of(
+        [FileEntry(Role.WEIGHTS, found.digest, found.size, Digest.of(found.blocks.encode()))], [header]
+    )
     assert manifest.model == Digest.of(data)
     assert manifest.main == FileEntry(Role.WEIGHTS, Digest.of(data), len(data), Digest.of(found.blocks.encode()))
     template = Digest.of(str(header.metadata["tokenizer.chat_template"]).encode())
-    assert manifest.facts == ModelFacts("llama", 132_032, "F16", 512, template)
-    assert Manifest.single(found, role=Role.OTHER, header=None).facts == ModelFacts()
+    assert manifest.facts == ModelFacts(
+        architecture="llama",
+        parameters=132_032,
+        quantization="F16",
+        context_length=512,
+        embedding_length=64,
+        tokenizer="gpt2",
+        template=template,
+        vocabulary=header.tokenizer_digest,
+        tensors=table_digest(header.tensors),
+    )
 
 
 @pytest.mark.parametrize(

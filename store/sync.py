@@ -1,0 +1,108 @@
+"""Sync: a catalog brought up to its bucket's journal, reading only what is new."""
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import TYPE_CHECKING, TypeVar
+
+from . import snapshot, ulid
+from .bucket import Bucket
+from .digest import Digest
+from .entry import Entry
+from .errors import Damaged, FormatTooNew, KeyNotFound
+from .journal import OVERLAP, Skipped
+from .layout import SNAPSHOT_KEY
+
+if TYPE_CHECKING:
+    from .catalog.catalog import Catalog
+
+T = TypeVar("T")
+
+_AT_ONCE = 2000  # entries that are taken in together; a sync that is cut off goes on after them
+_WHOLE = "listed_whole"  # mark: when the journal was last listed from its start, in the store's seconds
+_SNAPSHOT = "snapshot"  # mark: where the snapshot ends that a mirror's catalog was made from
+
+
+def sync(bucket: Bucket, catalog: "Catalog", *, whole: bool = False, snapshots: bool = True) -> list[str]:
+    """Take in what is new, or look through the `whole` journal; returns a line for each thing that was left out."""
+    if not bucket.source.properties.listable:
+        return _from_mirror(bucket, catalog)
+    remarks: list[str] = []
+    latest = catalog.latest()
+    # A bucket that was emptied and begun anew keeps its URL; what this catalog knows is then of another store.
+    if latest and not bucket.journal.holds(latest):
+        catalog.apply((), anew=True)
+        latest = ""
+    now = bucket.journal.clock()
+    if not latest and snapshots:
+        remarks += _from_snapshot(bucket, catalog, now=now)
+        latest = catalog.latest()
+    listed = catalog.mark(_WHOLE)
+    whole = whole or not latest or not listed or not 0 <= now - float(listed) < snapshot.DAY
+    since = None if whole else ulid.seconds(latest) - OVERLAP
+    seen = catalog.seen(since="" if since is None else ulid.lowest(since))
+    remarks += _take(catalog, bucket.journal.read(seen=seen, since=since))
+    if whole:
+        catalog.set_mark(_WHOLE, repr(now))
+    return remarks
+
+
+def write_snapshot(bucket: Bucket, catalog: "Catalog") -> snapshot.Snapshot:
+    """Make the bucket's snapshot anew, as of today, from all of its journal."""
+    sync(bucket, catalog, whole=True)
+    until = snapshot.boundary(bucket.journal.clock())
+    data = snapshot.encode(catalog.entries(before=until), until=until)
+    bucket.backend.write(SNAPSHOT_KEY, [data], size=len(data))
+    catalog.set_mark(_SNAPSHOT, until)
+    return snapshot.decode(data)[0]
+
+
+def snapshot_due(bucket: Bucket, catalog: "Catalog") -> bool:
+    """Whether so much was done since the last snapshot that a new one is worth its bytes."""
+    until, last = snapshot.boundary(bucket.journal.clock()), catalog.mark(_SNAPSHOT)
+    missing = catalog.count(since=last, before=until) if last < until else 0
+    return missing > catalog.count(since="", before=until) // 50
+
+
+def _from_snapshot(bucket: Bucket, catalog: "Catalog", *, now: float) -> list[str]:
+    try:
+        head, entries = snapshot.decode(b"".join(bucket.backend.read(SNAPSHOT_KEY)))
+        remarks = _take(catalog, entries)
+    except KeyNotFound:
+        return []
+    except (Damaged, FormatTooNew) as error:
+        # It only saves time: all of it is in the journal.
+        return [f"{error}; reading the journal instead"]
+    catalog.set_mark(_SNAPSHOT, head.until)
+    catalog.set_mark(_WHOLE, repr(now))
+    return remarks
+
+
+def _from_mirror(bucket: Bucket, catalog: "Catalog") -> list[str]:
+    try:
+        data = b"".join(bucket.backend.read(SNAPSHOT_KEY))
+    except KeyNotFound:
+        return []
+    seen = str(Digest.of(data))
+    if seen == catalog.mark(_SNAPSHOT):
+        return []
+    # Read to its end before what is known is given up for it.
+    for _ in snapshot.decode(data)[1]:
+        pass
+    catalog.apply((), anew=True)
+    remarks = _take(catalog, snapshot.decode(data)[1])
+    catalog.set_mark(_SNAPSHOT, seen)
+    return remarks
+
+
+def _take(catalog: "Catalog", found: Iterable[Entry | Skipped]) -> list[str]:
+    remarks = []
+    for some in _batches(found):
+        remarks += [f"{item.key} {item.reason}; ignored" for item in some if isinstance(item, Skipped)]
+        remarks += catalog.apply(item for item in some if isinstance(item, Entry))
+    return remarks
+
+
+def _batches(items: Iterable[T]) -> Iterator[list[T]]:
+    iterator = iter(items)
+    while some := list(islice(iterator, _AT_ONCE)):
+        yield some
