@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from . import cache, doctor, fsck, get, list_, put, run, show, store
+from . import cache, doctor, fsck, get, list_, names, put, run, show, space, store
 from .failure import INTERRUPTED, USAGE, report
 
 app = typer.Typer(
@@ -26,7 +26,15 @@ app.command("get")(get.get)
 app.command("list")(list_.list_models)
 app.command("show")(show.show)
 app.command("run")(run.run)
+app.command("tag")(names.tag)
+app.command("untag")(names.untag)
+app.command("label")(names.label)
+app.command("log")(names.log)
+app.command("rm")(space.rm)
+app.command("gc")(space.gc)
+app.command("df")(space.df)
 app.command("fsck")(fsck.fsck)
+app.command("reindex")(store.reindex)
 app.command("doctor")(doctor.doctor)
 app.add_typer(cache.app, name="cache")
 app.add_typer(store.app, name="store")

@@ -1,13 +1,13 @@
 """The store as one thing: a bucket, its catalog, and this machine's cache."""
 
 import hashlib
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from . import get as getting
 from . import put as putting
@@ -22,7 +22,7 @@ from .cache import Cache
 from .closing import Closing
 from .digest import Digest
 from .disk import disk_errors, make_folder
-from .errors import AmbiguousRef, Damaged, ModelNotFound, Refused, Unreachable
+from .errors import AmbiguousRef, Damaged, ModelNotFound, Refused, StoreError, Unreachable
 from .fsck.finding import Depth, Report
 from .gc.mark import SWEEP_SECONDS, swept_until
 from .get import Fetch, GetResult
@@ -32,7 +32,7 @@ from .model import Model
 from .progress import Progress, silent
 from .put import PutRequest, PutResult
 from .ref import Name, Prefix, Ref
-from .sync import sync
+from .sync import snapshot_due, sync, write_snapshot
 from .transfer.download import Pace
 
 if TYPE_CHECKING:
@@ -125,10 +125,34 @@ class Store(Closing):
         """Whether the network must not be touched; the embedded store is on no network."""
         return self._settings.offline and not self._embedded
 
+    def require_network(self, verb: str) -> None:
+        """Raises Unreachable when the network must not be touched."""
+        if self.offline:
+            raise Unreachable(f"cannot {verb} {self.url} offline", hint="leave out --offline")
+
+    def require_writable(self, verb: str) -> None:
+        """Raises Refused when the store is one to read from only."""
+        self.require_network(verb)
+        if not self.bucket.source.properties.writable:
+            raise Refused(f"{self.url} is a read-only mirror", hint=f"{verb} the store that it mirrors")
+
     def sync(self) -> None:
         """Bring the catalog up to the bucket's journal. What cannot be understood is added to `warnings`."""
         if not self.offline:
             self.warnings += sync(self.bucket, self.catalog)
+
+    def reindex(self) -> int:
+        """Make the catalog anew from the whole journal, without its snapshot; returns how many entries it has."""
+        self.require_network("reindex")
+        self.catalog.apply((), anew=True)
+        self.warnings += sync(self.bucket, self.catalog, snapshots=False)
+        return len(self.catalog.seen())
+
+    def record(self, documents: Sequence[dict[str, Any]]) -> None:
+        """Write journal entries, in order; the store must be one that can be written to."""
+        self.require_writable("write to")
+        self.catalog.apply([self.bucket.journal.append(document) for document in documents])
+        self._renew_snapshot()
 
     def resolve(self, ref: Ref) -> Digest:
         """The model a ref means. A full digest is itself; a name or prefix is looked up after a sync.
@@ -145,14 +169,12 @@ class Store(Closing):
 
     def put(self, request: PutRequest, progress: Progress = silent) -> PutResult:
         """Bring a model into the store under its digest."""
-        if self.offline:
-            raise Unreachable(f"cannot put to {self.url} offline", hint="leave out --offline")
+        self.require_network("put to")
         with ExitStack() as stack:
             sources = putting.open_sources(expand((request.path, *request.more)), stack)
             # All that can be refused is refused before anything is written.
+            self.require_writable("put to")
             bucket = self.bucket
-            if not bucket.source.properties.writable:
-                raise Refused(f"{bucket.url} is a read-only mirror", hint="put to the store that it mirrors")
             # Hashing leaves time for it: a catalog is loaded and a journal listed meanwhile.
             synced = Ahead(self.sync)
             upload = putting.examine(sources, request, progress)
@@ -165,6 +187,7 @@ class Store(Closing):
         if self._embedded and not result.deduplicated:
             for file in result.manifest.files:
                 self.cache.record(file.digest)
+        self._renew_snapshot()
         return result
 
     def get(self, ref: Ref, progress: Progress = silent, *, accept: Accept = lambda _: None) -> GetResult:
@@ -261,6 +284,12 @@ class Store(Closing):
         if self.offline:
             raise ModelNotFound(f"{digest} is not on this machine", hint="ask again without --offline")
         return self.bucket.manifest(digest)
+
+    def _renew_snapshot(self) -> None:
+        # It saves others time; who may not write it has done what he came for all the same.
+        with suppress(StoreError):
+            if snapshot_due(self.bucket, self.catalog):
+                write_snapshot(self.bucket, self.catalog)
 
     def _state_of(self, upload: putting.Upload) -> putting.State:
         self.sync()
