@@ -70,9 +70,10 @@ class Between(Wrapper):
         self._count()
         yield from list(self._backend.list(prefix, after=after))
 
-    def delete(self, key):
+    def clock(self):
+        # Not between a look at the clock and the delete that follows it: a sweep's last minute is for that.
         self._count()
-        self._backend.delete(key)
+        return self._backend.clock()
 
 
 class Patient(Bucket):
@@ -271,6 +272,62 @@ def machine(backend: Clocked, tmp_path: Path) -> Iterator[Machine]:
     found = Machine(backend, tmp_path)
     with closing(found.catalog):
         yield found
+
+
+MOMENTS = range(1, 90)  # more calls than any verb here makes
+
+
+def pair(folder: Path, stack: ExitStack) -> tuple[Machine, Machine]:
+    """Two machines with a model that both know."""
+    backend, found = Clocked(), []
+    for who in "ab":
+        (folder / who).mkdir(parents=True)
+        found.append(Machine(backend, folder / who))
+        stack.enter_context(closing(found[-1].catalog))
+    found[0].put(b"one")
+    return found[0], found[1]
+
+
+def put_during_a_collection(folder: Path, moment: int) -> bool:
+    """Whether the collection lasted to that moment."""
+    came: list[bool] = []
+    with ExitStack() as stack:
+        one, other = pair(folder, stack)
+        one.say(remove_entry(Digest.of(b"one")))
+        one.collect(between=(moment, lambda: came.append(other.put(b"one") is None)))
+        assert lost(one.backend) == []
+        assert not came or str(Digest.of(b"one")) in told(one.backend)[0]
+    return bool(came)
+
+
+def collection_during_a_put(folder: Path, moment: int, *, removed: bool) -> bool:
+    """Whether the put lasted to that moment. The model is `removed` before, or at that very moment."""
+    came: list[bool] = []
+    with ExitStack() as stack:
+        one, other = pair(folder, stack)
+        if removed:
+            one.say(remove_entry(Digest.of(b"one")))
+
+        def meddle() -> None:
+            came.append(True)
+            if not removed:
+                other.say(remove_entry(Digest.of(b"one")))
+            other.collect()
+
+        one.put(b"one", between=(moment, meddle))
+        assert lost(one.backend) == []
+    return bool(came)
+
+
+def test_a_put_at_any_moment_of_a_collection_of_its_bytes_loses_nothing(tmp_path: Path) -> None:
+    lasted = [moment for moment in MOMENTS if put_during_a_collection(tmp_path / f"{moment}", moment)]
+    assert 10 < len(lasted) < len(MOMENTS)
+
+
+@pytest.mark.parametrize("removed", [False, True])
+def test_a_collection_at_any_moment_of_a_put_loses_nothing(tmp_path: Path, removed: bool) -> None:
+    lasted = [moment for moment in MOMENTS if collection_during_a_put(tmp_path / f"{moment}", moment, removed=removed)]
+    assert 10 < len(lasted) < len(MOMENTS)
 
 
 def keys(backend: MemoryBackend) -> list[str]:
