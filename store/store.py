@@ -32,12 +32,13 @@ from .model import Model
 from .progress import Progress, silent
 from .put import PutRequest, PutResult
 from .ref import Name, Prefix, Ref
+from .selection import Selection
 from .sync import snapshot_due, sync, write_snapshot
 from .transfer.download import Pace
 
 if TYPE_CHECKING:
     from .catalog.catalog import Catalog
-    from .catalog.selection import Selection
+
 
 Accept = Callable[[Manifest], None]
 
@@ -218,7 +219,7 @@ class Store(Closing):
                 for digest in self._found_damaged(manifest)
             ]
 
-    def models(self, selection: "Selection | None" = None) -> list[Model]:
+    def models(self, selection: Selection | None = None) -> list[Model]:
         """The models that `selection` wants, or all, newest first; raises Refused when the store cannot be listed."""
         self.sync()
         if not self.catalog.latest() and not self.offline and not self.bucket.source.properties.listable:

@@ -18,9 +18,9 @@ from ..errors import StoreError
 from ..manifest import Manifest
 from ..model import Model
 from ..ref import Name
+from ..selection import Selection
 from .file import CatalogFile
 from .rows import KINDS, Row, Rows, rows_of
-from .selection import Selection
 from .tables import ENTRIES, MARKS, METADATA, NAMES, NOTES, PUTS
 from .where import conditions, order
 
