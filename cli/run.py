@@ -1,28 +1,22 @@
 """`llstore run`."""
 
 import sys
-from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..runner import Generation, Generator, Message, Sampling, chat_prompt, raw_prompt
-from ..store import Digest, GetResult, Manifest, Role, parse_ref
-from ..store.errors import Unsafe
+from ..runner import Generation, Generator, Message, Sampling
+from ..runner.ask import Ask, Chat, Raw
+from ..runner.receipt import Receipt, UsedModel
+from ..runner.receipt_file import writable, write
+from ..runner.weights import refuse_unrunnable, weights_of
+from ..store import parse_ref
 from .options import JsonOption, OfflineOption, QuietOption, RefArgument, StoreOption
 from .output import opened, print_json, progress, remark
 
 if TYPE_CHECKING:
     from ..runner.llama import LlamaModel
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """What is asked of the model: a prompt, and a system message unless there is none."""
-
-    prompt: str
-    system: str | None
-    raw: bool
 
 
 def run(
@@ -37,6 +31,9 @@ def run(
     min_p: Annotated[float, typer.Option(help="Drop tokens less likely than this share of the likeliest.")] = 0.05,
     seed: Annotated[int | None, typer.Option(help="Same seed, same text.")] = None,
     stop: Annotated[list[str] | None, typer.Option(metavar="TEXT", help="End before TEXT; may be repeated.")] = None,
+    receipt: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write there what `llstore replay` needs to run this again.")
+    ] = None,
     store: StoreOption = None,
     json: JsonOption = False,
     offline: OfflineOption = False,
@@ -53,28 +50,42 @@ def run(
         min_p=min_p,
         seed=seed,
         max_tokens=max_tokens,
-        stop=tuple(stop or ()),
+        stop=_stops(stop or []),
     )
-    # A missing extra shows before a model is fetched in vain.
-    from ..runner.llama import LlamaModel
+    # A missing extra shows before a model is fetched in vain, and a receipt that cannot be written too.
+    from .loading import loaded
 
-    ask = Ask(_read_stdin() if prompt == "-" else prompt, system, raw)
+    target = writable(receipt) if receipt else None
+    ask = _ask(_read_stdin() if prompt == "-" else prompt, system, raw=raw)
     with opened(store, offline=offline, quiet=quiet) as found:
         with progress(quiet=quiet or json) as shown:
-            result = found.get(wanted, shown, accept=_refuse_other_roles)
-        with found.cache.lease(result.manifest.main.digest), LlamaModel(result.path) as model:
+            result = found.get(wanted, shown, accept=refuse_unrunnable)
+        files = weights_of(result.files)
+        with loaded(found, files) as model:
             _remark_missing_template(model, ask, quiet=quiet)
-            _answer(Generator(model, _tokens(model, ask), sampling), result, json=json)
-
-
-def _answer(answer: Generator, result: GetResult, *, json: bool) -> None:
-    for piece in answer:
-        if not json:
-            print(piece, end="", flush=True)
+            answer = Generator(model, ask.tokens(model), sampling)
+            _print(answer, silent=json)
+            used = UsedModel.of(result.manifest, [file.entry for file in files])
+            recorded = _record(used, ask, model, made=answer.result, target=target) if target else None
     if json:
-        print_json(_document(result.manifest.model, answer.result))
-    else:
+        print_json(_document(answer.result, used, recorded))
+
+
+def _print(answer: Generator, *, silent: bool) -> None:
+    for piece in answer:
+        if not silent:
+            print(piece, end="", flush=True)
+    if not silent:
         print()
+
+
+def _record(used: UsedModel, ask: Ask, model: "LlamaModel", *, made: Generation, target: Path) -> Receipt:
+    from ..runner.build import build
+    from ..runner.build_facts import BuildFacts
+
+    receipt = Receipt.of(used, ask, model=model, made=made, build=BuildFacts.of(build()))
+    write(receipt, target)
+    return receipt
 
 
 def _read_stdin() -> str:
@@ -86,27 +97,33 @@ def _read_stdin() -> str:
         raise typer.BadParameter(f"stdin is not UTF-8: {error.reason} at byte {error.start}") from error
 
 
-def _refuse_other_roles(manifest: Manifest) -> None:
-    role = manifest.main.role
-    if role is not Role.WEIGHTS:
-        raise Unsafe(f"{manifest.model} was stored as {role}, not as weights to run")
+def _ask(prompt: str, system: str | None, *, raw: bool) -> Ask:
+    # Bytes that are no text would become "?" on their way to the model: so it is said, and recorded, at once.
+    prompt, system = _unicode(prompt), _unicode(system) if system is not None else None
+    if raw:
+        return Raw(prompt)
+    first = (Message("system", system),) if system is not None else ()
+    return Chat((*first, Message("user", prompt)))
 
 
-def _tokens(model: "LlamaModel", ask: Ask) -> list[int]:
-    if ask.raw:
-        return raw_prompt(model, ask.prompt)
-    system = [Message("system", ask.system)] if ask.system is not None else []
-    return chat_prompt(model, [*system, Message("user", ask.prompt)])
+def _stops(stop: list[str]) -> tuple[str, ...]:
+    if any(text != _unicode(text) for text in stop):
+        raise typer.BadParameter("--stop is not UTF-8")
+    return tuple(stop)
+
+
+def _unicode(text: str) -> str:
+    return text.encode("utf-8", errors="replace").decode()
 
 
 def _remark_missing_template(model: "LlamaModel", ask: Ask, *, quiet: bool) -> None:
-    if not ask.raw and ask.system is None and model.chat_template is None:
+    if isinstance(ask, Chat) and len(ask.messages) == 1 and model.chat_template is None:
         remark("this model has no chat template: the prompt is sent as it is, as with --raw", quiet=quiet)
 
 
-def _document(model: Digest, made: Generation) -> dict[str, object]:
+def _document(made: Generation, used: UsedModel, receipt: Receipt | None) -> dict[str, object]:
     return {
-        "digest": str(model),
+        "digest": str(used.digest),
         "text": made.text,
         "prompt_tokens": made.prompt_tokens,
         "completion_tokens": made.completion_tokens,
@@ -114,5 +131,5 @@ def _document(model: Digest, made: Generation) -> dict[str, object]:
         "load_seconds": round(made.load_seconds, 4),
         "first_token_seconds": round(made.first_token_seconds, 4),
         "tokens_per_second": round(made.tokens_per_second, 2),
-        "receipt": None,
+        "receipt": receipt.document() if receipt else None,
     }

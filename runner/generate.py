@@ -3,7 +3,7 @@
 import secrets
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from .engine_settings import EngineSettings
@@ -23,22 +23,27 @@ FinishReason = Literal["stop", "length"]
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """What was generated and how fast.
+    """What was generated and how fast. `prompt` and `tokens` are token ids.
 
     `load_seconds` runs from opening the file until the context is ready, `first_token_seconds` from the start of
     prefill; `tokens_per_second` counts the tokens after the first, and is 0 when there are none. The token that ends
-    a turn is not counted, nor among `tokens`. `seed` is the one that was used, `engine` what it ran with.
+    a turn is not counted, nor among `tokens`. `sampling` has the seed that was used, `engine` is what it ran with.
     """
 
     text: str
+    prompt: tuple[int, ...]
     tokens: tuple[int, ...]
-    prompt_tokens: int
     finish_reason: FinishReason
     load_seconds: float
     first_token_seconds: float
     tokens_per_second: float
-    seed: int
+    sampling: Sampling
     engine: EngineSettings
+
+    @property
+    def prompt_tokens(self) -> int:
+        """How many tokens the prompt has."""
+        return len(self.prompt)
 
     @property
     def completion_tokens(self) -> int:
@@ -59,8 +64,8 @@ class Generator:
     ) -> None:
         self._model = model
         self._prompt = prompt
-        self._sampling = sampling
         self._seed = secrets.randbelow(MAX_SEED + 1) if sampling.seed is None else sampling.seed
+        self._sampling = replace(sampling, seed=self._seed)
         most = engine.context_size if engine else model.context_length
         size = context_size(len(prompt), sampling.max_tokens, at_most=most)
         self._engine = engine or EngineSettings(size, gpu_layers=model.gpu_layers)
@@ -121,13 +126,13 @@ class Generator:
     def _generation(self, reason: FinishReason) -> Generation:
         return Generation(
             text="".join(self._text),
+            prompt=tuple(self._prompt),
             tokens=tuple(self._tokens),
-            prompt_tokens=len(self._prompt),
             finish_reason=reason,
             load_seconds=self._model.load_seconds + self._clock.context_seconds,
             first_token_seconds=self._clock.first_token_seconds,
             tokens_per_second=self._clock.tokens_per_second,
-            seed=self._seed,
+            sampling=self._sampling,
             engine=self._engine,
         )
 

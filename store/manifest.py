@@ -155,7 +155,7 @@ class Manifest:
         return manifest
 
 
-def canonical(document: dict[str, Any]) -> bytes:
+def canonical(document: dict[str, Any] | list[Any]) -> bytes:
     """The one spelling of a JSON document."""
     return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
