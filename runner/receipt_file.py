@@ -16,7 +16,8 @@ MAX_BYTES = 64 * 1024 * 1024
 def writable(path: Path) -> Path:
     """Where a receipt given as `path` goes, links followed; raises DiskError when it could not be written there."""
     target = Path(os.path.realpath(path))
-    check(Target(target, force=True))
+    for one in (path.absolute(), target):
+        check(Target(one, force=True))
     if not os.access(target.parent, os.W_OK | os.X_OK):
         raise DiskError(f"{target.parent}: permission denied", hint="name a file in a folder that can be written")
     return target

@@ -14,7 +14,7 @@ from .fields import Fields
 from .generate import FinishReason
 from .prompt import Message
 from .receipt import FORMAT, KIND, Output, Reading, Receipt, UsedFile, UsedModel, tokens_digest
-from .sampling import Sampling
+from .sampling import MAX_SEED, Sampling
 
 _UPGRADE = "upgrade: pip install -U llstore"
 _NAMES = (
@@ -116,7 +116,7 @@ def _sampling(fields: Fields) -> Sampling:
         top_k=fields.any("top_k"),
         top_p=fields.any("top_p"),
         min_p=fields.any("min_p"),
-        seed=fields.whole("seed"),
+        seed=fields.whole("seed", most=MAX_SEED),
         max_tokens=fields.any("max_tokens"),
         stop=fields.texts("stop"),
     )
