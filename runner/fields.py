@@ -61,7 +61,7 @@ class Fields:
             raise InvalidReceipt(f"{self._path(name)} is not a list")
         return tuple(read(value, f"{self._path(name)}[{n}]") for n, value in enumerate(values))
 
-    def object(self, name: str, *names: str) -> "Fields":
+    def inner(self, name: str, *names: str) -> "Fields":
         """The fields of an object."""
         return Fields(self._values[name], *names, where=self._path(name))
 

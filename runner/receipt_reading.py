@@ -1,8 +1,9 @@
 """From the bytes of a run receipt to a Receipt: nothing in it is believed before it was checked."""
 
+import dataclasses
 import json
 from datetime import datetime
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from ..store.errors import FormatTooNew
 from ..store.manifest import Role
@@ -16,14 +17,14 @@ from .prompt import Message
 from .receipt import FORMAT, KIND, Output, Reading, Receipt, UsedFile, UsedModel, tokens_digest
 from .sampling import MAX_SEED, Sampling
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 _UPGRADE = "upgrade: pip install -U llstore"
 _NAMES = (
     *("kind", "format", "created", "model", "manifest", "files", "template", "adapters", "program", "prompt"),
     *("prompt_digest", "prompt_tokens", "prompt_tokens_digest", "sampling", "engine", "build", "output"),
 )
-_BUILD = ("llstore", "llama_cpp_python", "system_info", "cpu_features", "devices", "machine")
-_SAMPLING = ("temperature", "top_k", "top_p", "min_p", "seed", "max_tokens", "stop")
-_ENGINE = ("context_size", "threads", "batch_size", "flash_attention", "key_type", "value_type", "gpu_layers")
 
 
 def decode(data: bytes) -> Receipt:
@@ -56,17 +57,21 @@ def _refuse_newer(format_: object) -> None:
 def _receipt(fields: Fields) -> Receipt:
     receipt = Receipt(
         model=UsedModel(fields.digest("model"), fields.digest("manifest"), fields.items("files", _file)),
-        ask=_ask(fields.object("prompt", "messages", "raw", "clock")),
+        ask=_ask(fields.inner("prompt", "messages", "raw", "clock")),
         reading=_reading(fields),
-        sampling=_sampling(fields.object("sampling", *_SAMPLING)),
-        engine=_engine(fields.object("engine", *_ENGINE)),
-        build=BuildFacts.read(fields.object("build", *_BUILD)),
-        output=_output(fields.object("output", "tokens", "tokens_digest", "text", "finish_reason")),
+        sampling=_sampling(fields.inner("sampling", *_names(Sampling))),
+        engine=_engine(fields.inner("engine", *_names(EngineSettings))),
+        build=BuildFacts.read(fields.inner("build", *_names(BuildFacts))),
+        output=_output(fields.inner("output", "tokens", "tokens_digest", "text", "finish_reason")),
         created=fields.whole("created", most=2**53),
     )
     if receipt.ask.digest != fields.digest("prompt_digest"):
         raise InvalidReceipt("prompt_digest is not that of its prompt")
     return receipt
+
+
+def _names(kind: "type[DataclassInstance]") -> list[str]:
+    return [field.name for field in dataclasses.fields(kind)]
 
 
 def _file(value: object, path: str) -> UsedFile:
