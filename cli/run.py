@@ -1,6 +1,7 @@
 """`llstore run`."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,15 +9,15 @@ import typer
 
 from ..runner import Generation, Generator, Message, Sampling
 from ..runner.ask import Ask, Chat, Raw
-from ..runner.receipt import Receipt, UsedModel
-from ..runner.receipt_file import writable, write
 from ..runner.weights import refuse_unrunnable, weights_of
-from ..store import parse_ref
+from ..store import Manifest, parse_ref
 from .options import JsonOption, OfflineOption, QuietOption, RefArgument, StoreOption
 from .output import opened, print_json, progress, remark
 
 if TYPE_CHECKING:
     from ..runner.llama import LlamaModel
+    from ..runner.receipt import Receipt
+    from ..store.get import CachedFile
 
 
 def run(
@@ -55,7 +56,7 @@ def run(
     # A missing extra shows before a model is fetched in vain, and a receipt that cannot be written too.
     from .loading import loaded
 
-    target = writable(receipt) if receipt else None
+    target = _target(receipt)
     ask = _ask(_read_stdin() if prompt == "-" else prompt, system, raw=raw)
     with opened(store, offline=offline, quiet=quiet) as found:
         with progress(quiet=quiet or json) as shown:
@@ -65,10 +66,11 @@ def run(
             _remark_missing_template(model, ask, quiet=quiet)
             answer = Generator(model, ask.tokens(model), sampling)
             _print(answer, silent=json)
-            used = UsedModel.of(result.manifest, [file.entry for file in files])
-            recorded = _record(used, ask, model, made=answer.result, target=target) if target else None
+            recorded = _receipt(result.manifest, files, ask, model=model, made=answer.result) if target else None
+    if target and recorded:
+        _write(recorded, target)
     if json:
-        print_json(_document(answer.result, used, recorded))
+        print_json(_document(answer.result, result.manifest, recorded))
 
 
 def _print(answer: Generator, *, silent: bool) -> None:
@@ -79,13 +81,30 @@ def _print(answer: Generator, *, silent: bool) -> None:
         print()
 
 
-def _record(used: UsedModel, ask: Ask, model: "LlamaModel", *, made: Generation, target: Path) -> Receipt:
+# What only receipts need is loaded for them alone: the first token comes the sooner.
+def _target(path: Path | None) -> Path | None:
+    if path is None:
+        return None
+    from ..runner.receipt_file import writable
+
+    return writable(path)
+
+
+def _receipt(
+    manifest: Manifest, files: Sequence["CachedFile"], ask: Ask, *, model: "LlamaModel", made: Generation
+) -> "Receipt":
     from ..runner.build import build
     from ..runner.build_facts import BuildFacts
+    from ..runner.receipt import Receipt, UsedModel
 
-    receipt = Receipt.of(used, ask, model=model, made=made, build=BuildFacts.of(build()))
+    used = UsedModel.of(manifest, [file.entry for file in files])
+    return Receipt.of(used, ask, model=model, made=made, build=BuildFacts.of(build()))
+
+
+def _write(receipt: "Receipt", target: Path) -> None:
+    from ..runner.receipt_file import write
+
     write(receipt, target)
-    return receipt
 
 
 def _read_stdin() -> str:
@@ -121,9 +140,9 @@ def _remark_missing_template(model: "LlamaModel", ask: Ask, *, quiet: bool) -> N
         remark("this model has no chat template: the prompt is sent as it is, as with --raw", quiet=quiet)
 
 
-def _document(made: Generation, used: UsedModel, receipt: Receipt | None) -> dict[str, object]:
+def _document(made: Generation, manifest: Manifest, receipt: "Receipt | None") -> dict[str, object]:
     return {
-        "digest": str(used.digest),
+        "digest": str(manifest.model),
         "text": made.text,
         "prompt_tokens": made.prompt_tokens,
         "completion_tokens": made.completion_tokens,
