@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from . import cache, doctor, fsck, get, list_, names, put, replay, run, show, space, store
+from . import cache, diff, doctor, fsck, get, list_, names, put, replay, run, show, space, store
 from .failure import INTERRUPTED, USAGE, report
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app.command("put")(put.put)
 app.command("get")(get.get)
 app.command("list")(list_.list_models)
 app.command("show")(show.show)
+app.command("diff")(diff.diff)
 app.command("run")(run.run)
 app.command("replay")(replay.replay)
 app.command("tag")(names.tag)
