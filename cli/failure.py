@@ -24,6 +24,7 @@ _CODES: tuple[tuple[type[Exception], int], ...] = (
     (store_errors.AmbiguousRef, USAGE),
     (store_errors.InvalidUrl, USAGE),
     (store_errors.InvalidLabel, USAGE),
+    (store_errors.InvalidFilter, USAGE),
     (InvalidSettings, USAGE),
     (runner_errors.InvalidSampling, USAGE),
     (runner_errors.InvalidEngine, USAGE),

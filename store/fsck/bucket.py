@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from ..blocks import BLOCK_SIZE, BlockList
 from ..bucket import Bucket
 from ..cache import Cache
+from ..catalog.rows import rows_of
 from ..digest import Digest
 from ..disk import read_chunks
 from ..errors import Damaged, KeyNotFound, StoreError
 from ..fingerprint import fingerprint
-from ..layout import blob_key, blocks_key, manifest_key
+from ..journal import Skipped
+from ..layout import blob_key, blocks_key, journal_key, manifest_key
 from ..manifest import FileEntry, Manifest
 from ..progress import Progress, silent
 from ..transfer.audit import wrong_blocks
@@ -35,8 +37,16 @@ class BucketCheck:
 
     def report(self, manifests: Sequence[Manifest]) -> Report:
         """Look at everything."""
-        findings = [*self._models(manifests), *self._unreferenced(manifests)]
+        findings = [*self._journal(), *self._models(manifests), *self._unreferenced(manifests)]
         return Report(tuple(findings), self._tally.files, self._tally.read)
+
+    def _journal(self) -> Iterator[Finding]:
+        for item in self._bucket.journal.read(seen=()):
+            if isinstance(item, Skipped):
+                yield Finding("bucket", Kind.JOURNAL, item.key, f"{item.reason}; readers leave it out")
+            else:
+                problems = rows_of([item]).problems
+                yield from (Finding("bucket", Kind.JOURNAL, journal_key(item.ulid), problem) for problem in problems)
 
     def _models(self, manifests: Sequence[Manifest]) -> Iterator[Finding]:
         total, done = sum(manifest.size for manifest in manifests), 0

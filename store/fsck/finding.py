@@ -5,7 +5,7 @@ from enum import StrEnum
 
 
 class Kind(StrEnum):
-    """What is wrong. The last three harm nobody: they only take space."""
+    """What is wrong. The last four harm nobody: they only take space."""
 
     DAMAGED = "damaged"  # bytes are not what their name says
     UNREADABLE = "unreadable"  # the system does not let it be read
@@ -15,9 +15,10 @@ class Kind(StrEnum):
     STRAY = "stray"  # a file that is no blob, where blobs lie
     LEFT_OVER = "left over"  # a part file whose writer died
     UNREFERENCED = "unreferenced"  # a blob of no live model
+    JOURNAL = "journal"  # something in the journal that readers leave out
 
 
-_HARMLESS = (Kind.STRAY, Kind.LEFT_OVER, Kind.UNREFERENCED)
+_HARMLESS = (Kind.STRAY, Kind.LEFT_OVER, Kind.UNREFERENCED, Kind.JOURNAL)
 
 
 @dataclass(frozen=True, slots=True)
