@@ -34,6 +34,7 @@ soak: $(VENV)/dev.stamp
 bench: $(VENV)/bench.stamp
 	$(BIN)/python benchmarks/transfer.py
 	$(BIN)/python benchmarks/stored.py
+	$(BIN)/python benchmarks/catalog.py
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/first_token.py
 
