@@ -29,6 +29,7 @@ LLSTORE = Path(sys.executable).parent / "llstore"
 MODELS = [int(count) for count in os.environ.get("MODELS", "1000,10000,100000").split(",")]
 MANY = 50_000  # models of which a first sync is measured once
 AGE = 2 * 24 * 3600  # seconds: old enough for a snapshot
+SPAN = 100 * 24 * 3600  # seconds over which they came
 FILTER = ("--label", "stage=prod", "--arch", "gemma3", "--quant", "Q8_0")
 
 
@@ -83,9 +84,10 @@ def fill(backend: Backend, count: int) -> int:
     """Write the journal of so many models; returns its length."""
     head = canonical({"format": 1})
     backend.write(FORMAT_KEY, [head], size=len(head))
-    name, named = "", []
-    for document in documents(count):
-        name = ulid.mint(time.time() - AGE, after=name)
+    name, named, last = "", [], time.time() - AGE
+    written = list(documents(count))
+    for number, document in enumerate(written):
+        name = ulid.mint(last - SPAN * (1 - number / len(written)), after=name)
         named.append((name, document))
     with ThreadPoolExecutor(16) as threads:
         return len(list(threads.map(lambda item: append(backend, item[1], name=item[0]), named)))

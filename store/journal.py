@@ -46,6 +46,10 @@ class Journal:
         """The store's time, in seconds since 1970, as its objects' ages tell it once an entry was written."""
         return self._backend.clock() + (self._ahead or 0.0)
 
+    def saw(self, name: str) -> None:
+        """Take note of an entry that was seen before: those to come are newer."""
+        self._latest = max(self._latest, name)
+
     def read(self, *, seen: Container[str], since: float | None = None) -> Iterator[Entry | Skipped]:
         """The entries whose ULID is not in `seen`, oldest first, from the moment `since` or all."""
         after = journal_key(ulid.lowest(since)) if since is not None else ""

@@ -19,6 +19,8 @@ T = TypeVar("T")
 
 _AT_ONCE = 2000  # entries that are taken in together; a sync that is cut off goes on after them
 _WHOLE = "listed_whole"  # mark: when the journal was last listed from its start, in the store's seconds
+_LISTED = "listed"  # mark: when it was last listed at all
+_WORTH_NOTING = 60.0  # seconds
 _SNAPSHOT = "snapshot"  # mark: where the snapshot ends that a mirror's catalog was made from
 
 
@@ -36,11 +38,13 @@ def sync(bucket: Bucket, catalog: "Catalog", *, whole: bool = False, snapshots: 
     if not latest and snapshots:
         remarks += _from_snapshot(bucket, catalog, now=now)
         latest = catalog.latest()
-    listed = catalog.mark(_WHOLE)
-    whole = whole or not latest or not listed or not 0 <= now - float(listed) < snapshot.DAY
-    since = None if whole else ulid.seconds(latest) - OVERLAP
+    bucket.journal.saw(latest)
+    whole = whole or not latest or not 0 <= now - _moment(catalog, _WHOLE) < snapshot.DAY
+    since = None if whole else max(ulid.seconds(latest), min(_moment(catalog, _LISTED), now)) - OVERLAP
     seen = catalog.seen(since="" if since is None else ulid.lowest(since))
     remarks += _take(catalog, bucket.journal.read(seen=seen, since=since))
+    if now - _moment(catalog, _LISTED) > _WORTH_NOTING:
+        catalog.set_mark(_LISTED, repr(now))
     if whole:
         catalog.set_mark(_WHOLE, repr(now))
     return remarks
@@ -61,6 +65,10 @@ def snapshot_due(bucket: Bucket, catalog: "Catalog") -> bool:
     until, last = snapshot.boundary(bucket.journal.clock()), catalog.mark(_SNAPSHOT)
     missing = catalog.count(since=last, before=until) if last < until else 0
     return missing > catalog.count(since="", before=until) // 50
+
+
+def _moment(catalog: "Catalog", mark: str) -> float:
+    return float(catalog.mark(mark) or "-inf")
 
 
 def _from_snapshot(bucket: Bucket, catalog: "Catalog", *, now: float) -> list[str]:

@@ -106,6 +106,23 @@ def test_a_second_sync_reads_only_what_is_new(backend: Clocked, catalog: Catalog
     assert listed.after >= journal_key(ulid.lowest(backend.now - 17 * 60))
 
 
+def test_a_store_where_nothing_happens_any_more_is_hardly_listed(backend: Clocked, catalog: Catalog) -> None:
+    for number in range(50):
+        Bucket(backend).journal.append(put_entry(manifest(Digest(f"{number:064x}"))))
+    sync.sync(Bucket(backend), catalog)
+    backend.now += 3600
+    sync.sync(Bucket(backend), catalog)
+    recorded = Recorded(backend)
+    sync.sync(Bucket(recorded), catalog)
+    (listed,) = [call for call in recorded.calls if call.verb == "list"]
+    assert list(backend.list(JOURNAL, after=listed.after)) == []
+    # What is written next is newer all the same than all that was not listed.
+    bucket = Bucket(recorded)
+    sync.sync(bucket, catalog)
+    backend.now = NOW - 3600
+    assert bucket.journal.append(intent_entry([])).ulid > catalog.latest()
+
+
 def test_an_entry_that_arrives_an_hour_late_is_found_within_a_day(backend: Clocked, catalog: Catalog) -> None:
     bucket = Bucket(backend)
     bucket.journal.append(put_entry(manifest(ONE)))
