@@ -190,28 +190,3 @@ def test_the_catalog_is_made_anew_from_the_journal(llstore: Command, store: dict
     before = llstore("list").stdout
     assert document(llstore("reindex", "--json"))["models"] == 3
     assert llstore("list").stdout == before
-
-
-def test_what_the_catalog_knows_is_there_offline(
-    llstore: Command, models: dict[str, Path], bucket: str, home: Path
-) -> None:
-    for name in ("one", "two"):
-        assert llstore("put", models[name], "--name", f"team/{name}", LLSTORE_STORE=bucket).returncode == 0
-    llstore("get", "team/one", LLSTORE_STORE=bucket)
-    # No server listens there any more, and the address of the store is the same.
-    away = {"LLSTORE_STORE": bucket, "LLSTORE_OFFLINE": "1", "AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}
-    assert len(document(llstore("list", "--json", **away))["models"]) == 2
-    assert llstore("show", "team/two", **away).returncode == 0
-    assert llstore("log", "team/one", **away).returncode == 0
-    assert llstore("diff", "team/one", "team/one", **away).returncode == 0
-    assert document(llstore("df", "--json", **away))["models"] == 2
-    refused(llstore("diff", "team/one", "team/two", **away), 3)
-    for changing in (
-        ("tag", "team/one", "team/x"),
-        ("untag", "team/one"),
-        ("label", "team/one", "a=b"),
-        ("rm", "team/one"),
-    ):
-        assert "offline" in refused(llstore(*changing, **away), 5)
-    for changing in (("gc",), ("reindex",), ("store", "snapshot"), ("df", "--bucket")):
-        assert "offline" in refused(llstore(*changing, **away), 5)

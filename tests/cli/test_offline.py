@@ -1,0 +1,65 @@
+"""Offline means offline: what is here is used, what is not is said, and no process so much as looks up a host."""
+
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import no_network
+import pytest
+from tiny import write_tiny
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def offline(llstore: Command, tiny: Path, bucket: str, tmp_path: Path) -> Command:
+    """The command on a machine that knows of two models in a bucket, has one of them, and may not touch the network."""
+    online = {"LLSTORE_STORE": bucket}
+    assert llstore("put", tiny, "--name", "team/here", **online).returncode == 0
+    assert llstore("put", write_tiny(tmp_path / "t.gguf", seed=1), "--name", "team/away", **online).returncode == 0
+    assert llstore("get", "team/here", **online).returncode == 0
+    cut = no_network.environment(tmp_path / "no-network", before=os.environ.get("PYTHONPATH", ""))
+    return lambda *words, **more: llstore(*words, **online, LLSTORE_OFFLINE="1", **cut, **more)
+
+
+def test_the_guard_sees_a_command_that_goes_online(llstore: Command, bucket: str, tmp_path: Path) -> None:
+    cut = no_network.environment(tmp_path / "no-network", before=os.environ.get("PYTHONPATH", ""))
+    assert llstore("list", LLSTORE_STORE=bucket, **cut).returncode == 99
+
+
+def test_what_is_here_is_used_without_the_network(offline: Command) -> None:
+    for words in (
+        ("list", "--json"),
+        ("list", "team/*", "--arch", "llama"),
+        ("show", "team/away"),
+        ("show", "team/here", "--tensors"),
+        ("log", "team/here"),
+        ("df",),
+        ("diff", "team/here", "team/here"),
+        ("get", "team/here"),
+        ("fsck",),
+        ("cache", "list"),
+        ("run", "team/here", "-p", "hello", "--max-tokens", "2"),
+        ("doctor",),
+    ):
+        answer = offline(*words)
+        assert answer.returncode == 0, (words, answer.stderr)
+        assert answer.stdout or words == ("fsck",)
+
+
+REFUSED = {
+    3: ["get team/away", "run team/away -p hello", "diff team/here team/away", "show team/away --tensors"],
+    5: [
+        *("put FILE", "tag team/here team/x", "untag team/here", "label team/here a=b", "rm team/here"),
+        *("gc", "gc --dry-run", "df --bucket", "fsck --bucket", "reindex", "store snapshot", "store probe"),
+    ],
+}
+
+
+def test_what_needs_the_network_is_refused_in_one_line(offline: Command, tiny: Path) -> None:
+    for code, commands in REFUSED.items():
+        for command in commands:
+            answer = offline(*(tiny if word == "FILE" else word for word in command.split()))
+            assert (answer.returncode, answer.stdout) == (code, ""), (command, answer.stderr)
+            assert len(answer.stderr.splitlines()) == 1, command
