@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..runner import Generation, Generator, Message, Sampling, chat_prompt, raw_prompt
+from ..runner.gate import admit
 from ..store import Digest, GetResult, Manifest, Role, parse_ref
 from ..store.errors import Unsafe
 from .options import JsonOption, OfflineOption, QuietOption, RefArgument, StoreOption
@@ -37,6 +38,7 @@ def run(
     min_p: Annotated[float, typer.Option(help="Drop tokens less likely than this share of the likeliest.")] = 0.05,
     seed: Annotated[int | None, typer.Option(help="Same seed, same text.")] = None,
     stop: Annotated[list[str] | None, typer.Option(metavar="TEXT", help="End before TEXT; may be repeated.")] = None,
+    unchecked: Annotated[bool, typer.Option("--unchecked", help="Load it even if llstore check refuses it.")] = False,
     store: StoreOption = None,
     json: JsonOption = False,
     offline: OfflineOption = False,
@@ -62,9 +64,12 @@ def run(
     with opened(store, offline=offline, quiet=quiet) as found:
         with progress(quiet=quiet or json) as shown:
             result = found.get(wanted, shown, accept=_refuse_other_roles)
-        with found.cache.lease(result.manifest.main.digest), LlamaModel(result.path) as model:
-            _remark_missing_template(model, ask, quiet=quiet)
-            _answer(Generator(model, _tokens(model, ask), sampling), result, json=json)
+        with found.cache.lease(result.manifest.main.digest):
+            if not unchecked:
+                admit(result, found.cache)
+            with LlamaModel(result.path) as model:
+                _remark_missing_template(model, ask, quiet=quiet)
+                _answer(Generator(model, _tokens(model, ask), sampling), result, json=json)
 
 
 def _answer(answer: Generator, result: GetResult, *, json: bool) -> None:

@@ -1,0 +1,169 @@
+"""The vocabulary: lists that fit each other, tokens told apart, and special tokens that exist."""
+
+from array import array as compact
+from collections.abc import Iterator
+from struct import unpack
+from typing import BinaryIO
+
+from ..gguf import Array, GgufHeader
+from ..gguf.arrays import strings
+from ..gguf.types import STRING
+from .keys import F32, I32, U32
+from .verdict import Problem
+
+MAX_TOKENS = 1 << 19  # the largest vocabularies in use have half as many
+MAX_TOKEN = 1 << 13  # bytes; llama.cpp's trie of tokens goes one call deeper with each
+
+_GGML = "tokenizer.ggml."
+_NO_VOCABULARY = ("none", "no_vocab")
+_MERGED = ("gpt2", "hybriddna", "whitespace", "gemma4")
+_BUCKETS = 64
+_BYTES = (0, 1)  # uint8, int8
+# The special tokens that llama.cpp assumes when a file names none.
+_USUAL = {
+    "llama": {"bos": 1, "eos": 2},
+    "gpt2": {"bos": 11, "eos": 11},
+    "hybriddna": {"bos": 11, "eos": 11},
+    "whitespace": {"bos": 11, "eos": 11},
+    "bert": {"bos": 101},
+    "t5": {"eos": 1},
+    "plamo2": {"bos": 1, "eos": 2},
+}
+_ADDED_UNASKED = {"llama": "bos", "bert": "bos", "gemma4": "bos", "t5": "eos"}
+
+
+def vocabulary_problems(header: GgufHeader, file: BinaryIO) -> Iterator[Problem]:
+    """What is wrong with the vocabulary; nothing when the file has none."""
+    size = header.number(f"{header.architecture}.vocab_size")
+    if size is not None and not 0 <= size <= MAX_TOKENS:
+        yield Problem("vocabulary", f"vocab_size is {size}, more than {MAX_TOKENS}")
+    if header.tokenizer is None or header.tokenizer in _NO_VOCABULARY:
+        return
+    tokens = header.arrays.get(_GGML + "tokens")
+    if tokens is None or tokens.kind != STRING or not 1 <= tokens.length <= MAX_TOKENS:
+        yield Problem("vocabulary", f"there is no list of 1 to {MAX_TOKENS} tokens")
+        return
+    yield from _list_problems(header, tokens.length)
+    yield from _special_problems(header, tokens.length)
+    yield from _embedding_problems(header, tokens.length)
+    yield from _token_problems(file, tokens, needs_bytes=header.tokenizer == "llama")
+    yield from _merge_problems(header, file)
+    yield from _charsmap_problems(header, file)
+
+
+def _list_problems(header: GgufHeader, count: int) -> Iterator[Problem]:
+    for name, kinds in (("scores", (F32, I32)), ("token_type", (I32,))):
+        found = header.arrays.get(_GGML + name)
+        if found and (found.kind not in kinds or found.length < count):
+            yield Problem("vocabulary", f"{name} is not a list of {count} numbers, one a token")
+    suppressed = header.arrays.get(_GGML + "suppress_tokens")
+    if suppressed and suppressed.kind != I32:
+        yield Problem("vocabulary", "suppress_tokens is not a list of tokens")
+
+
+def _special_problems(header: GgufHeader, count: int) -> Iterator[Problem]:
+    for key, kind in header.kinds.items():
+        if not (key.startswith(_GGML) and key.endswith("_token_id")):
+            continue
+        found = header.number(key)
+        if kind != U32 or found is None or found >= count:
+            yield Problem("special-token", f"{key!r:.100} is {found}, which is none of the {count} tokens")
+    for name in ("bos", "eos"):
+        usual = _USUAL.get(str(header.tokenizer), {}).get(name, count)
+        if _is_added(header, name) and header.number(f"{_GGML}{name}_token_id") is None and usual >= count:
+            yield Problem("special-token", f"the {name} token is to be added to every text, and there is none")
+
+
+def _is_added(header: GgufHeader, name: str) -> bool:
+    unasked = _ADDED_UNASKED.get(str(header.tokenizer)) == name
+    asked = header.metadata.get(f"{_GGML}add_{name}_token", unasked)
+    return bool(asked) or (unasked and header.tokenizer == "gemma4")
+
+
+def _embedding_problems(header: GgufHeader, count: int) -> Iterator[Problem]:
+    found = next((tensor for tensor in header.tensors if tensor.name == "token_embd.weight"), None)
+    if found and (len(found.shape) < 2 or found.shape[1] != count):
+        yield Problem("embedding", f"the embedding has shape {found.shape}, the vocabulary {count} tokens")
+
+
+def _token_problems(file: BinaryIO, tokens: Array, *, needs_bytes: bool) -> Iterator[Problem]:
+    # Hashes of 64 bits, in buckets: 8 bytes a token, and a set of one bucket at a time.
+    buckets = [compact("q") for _ in range(_BUCKETS)]
+    garbled = long = False
+    bytes_: set[bytes] = set()
+    for batch in _as_c_reads(file, tokens):
+        for token in batch:
+            found = hash(token)
+            buckets[found % _BUCKETS].append(found)
+        bytes_.update(token for token in batch if len(token) == 1 or (len(token) == 6 and token.startswith(b"<0x")))
+        long |= max(map(len, batch)) > MAX_TOKEN
+        garbled |= not _is_utf8(batch)
+    if garbled:
+        yield Problem("utf-8", "there are tokens that are not UTF-8")
+    if long:
+        yield Problem("vocabulary", f"there are tokens of more than {MAX_TOKEN} bytes")
+    for index, bucket in enumerate(buckets):
+        if len(set(bucket)) < len(bucket):
+            repeated = _repeated(file, tokens, index)
+            yield Problem("duplicate-token", f"token {repeated!r:.100} stands in the vocabulary twice")
+            break
+    lacking = sum(b"<0x%02X>" % byte not in bytes_ and bytes([byte]) not in bytes_ for byte in range(256))
+    if needs_bytes and lacking:
+        # A character that is no token is spelt in bytes: llama.cpp ends the process when one of these is none either.
+        yield Problem("byte-token", f"{lacking} of the 256 bytes are no tokens")
+
+
+def _as_c_reads(file: BinaryIO, tokens: Array) -> Iterator[list[bytes]]:
+    """The tokens as llama.cpp tells them apart: each ends at a zero byte, and an empty one gets a name."""
+    first = 0
+    for batch in strings(file, tokens):
+        last = first + len(batch)
+        if any(b"\0" in token or not token for token in batch):
+            batch = [token.partition(b"\0")[0] or b"[EMPTY_%d]" % (first + n) for n, token in enumerate(batch)]
+        yield batch
+        first = last
+
+
+def _is_utf8(batch: list[bytes]) -> bool:
+    try:
+        b"\n".join(batch).decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _repeated(file: BinaryIO, tokens: Array, bucket: int) -> bytes:
+    seen: set[int] = set()
+    for batch in _as_c_reads(file, tokens):
+        for token in batch:
+            if hash(token) % _BUCKETS == bucket:
+                if hash(token) in seen:
+                    return token
+                seen.add(hash(token))
+    return b""
+
+
+def _merge_problems(header: GgufHeader, file: BinaryIO) -> Iterator[Problem]:
+    merges = header.arrays.get(_GGML + "merges")
+    if merges is None:
+        if header.tokenizer in _MERGED and header.text(_GGML + "pre") != "kimi-k2":
+            yield Problem("merges", f"a tokenizer of the kind {header.tokenizer} has merges, and there are none")
+        return
+    if merges.kind != STRING:
+        yield Problem("merges", "merges is not a list of text")
+        return
+    if not all(map(_are_merges, strings(file, merges))):
+        yield Problem("merges", "there are merges that are not two pieces of text with a space between")
+
+
+def _are_merges(batch: list[bytes]) -> bool:
+    return _is_utf8(batch) and all(b" " in merge[1:-1] and b"\0" not in merge for merge in batch)
+
+
+def _charsmap_problems(header: GgufHeader, file: BinaryIO) -> Iterator[Problem]:
+    found = header.arrays.get(_GGML + "precompiled_charsmap")
+    if found is None:
+        return
+    file.seek(found.start)
+    if found.kind not in _BYTES or found.length < 5 or unpack("<I", file.read(4))[0] + 4 >= found.length:
+        yield Problem("charsmap", "precompiled_charsmap does not hold what its first number says")
