@@ -5,19 +5,20 @@ from collections.abc import Iterator
 from struct import unpack
 from typing import BinaryIO
 
-from ..gguf import Array, GgufHeader
+from ..gguf import GgufHeader
 from ..gguf.arrays import strings
 from ..gguf.types import STRING
 from .keys import F32, I32, U32
+from .tokens import is_utf8, token_problems
 from .verdict import Problem
 
 MAX_TOKENS = 1 << 19  # the largest vocabularies in use have half as many
-MAX_TOKEN = 1 << 13  # bytes; llama.cpp's trie of tokens goes one call deeper with each
 
 _GGML = "tokenizer.ggml."
 _NO_VOCABULARY = ("none", "no_vocab")
 _MERGED = ("gpt2", "hybriddna", "whitespace", "gemma4")
-_BUCKETS = 64
+_WITHOUT_BYTES = ("bert",)
+_BYTE = 6  # LLAMA_TOKEN_TYPE_BYTE
 _BYTES = (0, 1)  # uint8, int8
 # The special tokens that llama.cpp assumes when a file names none.
 _USUAL = {
@@ -44,9 +45,10 @@ def vocabulary_problems(header: GgufHeader, file: BinaryIO) -> Iterator[Problem]
         yield Problem("vocabulary", f"there is no list of 1 to {MAX_TOKENS} tokens")
         return
     yield from _list_problems(header, tokens.length)
+    yield from _type_problems(header, tokens.length, file)
     yield from _special_problems(header, tokens.length)
     yield from _embedding_problems(header, tokens.length)
-    yield from _token_problems(file, tokens, needs_bytes=header.tokenizer == "llama")
+    yield from token_problems(file, tokens, kind=header.tokenizer)
     yield from _merge_problems(header, file)
     yield from _charsmap_problems(header, file)
 
@@ -59,6 +61,15 @@ def _list_problems(header: GgufHeader, count: int) -> Iterator[Problem]:
     suppressed = header.arrays.get(_GGML + "suppress_tokens")
     if suppressed and suppressed.kind != I32:
         yield Problem("vocabulary", "suppress_tokens is not a list of tokens")
+
+
+def _type_problems(header: GgufHeader, count: int, file: BinaryIO) -> Iterator[Problem]:
+    found = header.arrays.get(_GGML + "token_type")
+    if header.tokenizer in _WITHOUT_BYTES and found and found.kind == I32 and found.length >= count:
+        file.seek(found.start)
+        # llama.cpp ends the process when it spells such a token.
+        if _BYTE in compact("i", file.read(4 * count)):
+            yield Problem("token-type", f"a tokenizer of the kind {header.tokenizer} has no tokens that are bytes")
 
 
 def _special_problems(header: GgufHeader, count: int) -> Iterator[Problem]:
@@ -86,63 +97,6 @@ def _embedding_problems(header: GgufHeader, count: int) -> Iterator[Problem]:
         yield Problem("embedding", f"the embedding has shape {found.shape}, the vocabulary {count} tokens")
 
 
-def _token_problems(file: BinaryIO, tokens: Array, *, needs_bytes: bool) -> Iterator[Problem]:
-    # Hashes of 64 bits, in buckets: 8 bytes a token, and a set of one bucket at a time.
-    buckets = [compact("q") for _ in range(_BUCKETS)]
-    garbled = long = False
-    bytes_: set[bytes] = set()
-    for batch in _as_c_reads(file, tokens):
-        for token in batch:
-            found = hash(token)
-            buckets[found % _BUCKETS].append(found)
-        bytes_.update(token for token in batch if len(token) == 1 or (len(token) == 6 and token.startswith(b"<0x")))
-        long |= max(map(len, batch)) > MAX_TOKEN
-        garbled |= not _is_utf8(batch)
-    if garbled:
-        yield Problem("utf-8", "there are tokens that are not UTF-8")
-    if long:
-        yield Problem("vocabulary", f"there are tokens of more than {MAX_TOKEN} bytes")
-    for index, bucket in enumerate(buckets):
-        if len(set(bucket)) < len(bucket):
-            repeated = _repeated(file, tokens, index)
-            yield Problem("duplicate-token", f"token {repeated!r:.100} stands in the vocabulary twice")
-            break
-    lacking = sum(b"<0x%02X>" % byte not in bytes_ and bytes([byte]) not in bytes_ for byte in range(256))
-    if needs_bytes and lacking:
-        # A character that is no token is spelt in bytes: llama.cpp ends the process when one of these is none either.
-        yield Problem("byte-token", f"{lacking} of the 256 bytes are no tokens")
-
-
-def _as_c_reads(file: BinaryIO, tokens: Array) -> Iterator[list[bytes]]:
-    """The tokens as llama.cpp tells them apart: each ends at a zero byte, and an empty one gets a name."""
-    first = 0
-    for batch in strings(file, tokens):
-        last = first + len(batch)
-        if any(b"\0" in token or not token for token in batch):
-            batch = [token.partition(b"\0")[0] or b"[EMPTY_%d]" % (first + n) for n, token in enumerate(batch)]
-        yield batch
-        first = last
-
-
-def _is_utf8(batch: list[bytes]) -> bool:
-    try:
-        b"\n".join(batch).decode()
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
-def _repeated(file: BinaryIO, tokens: Array, bucket: int) -> bytes:
-    seen: set[int] = set()
-    for batch in _as_c_reads(file, tokens):
-        for token in batch:
-            if hash(token) % _BUCKETS == bucket:
-                if hash(token) in seen:
-                    return token
-                seen.add(hash(token))
-    return b""
-
-
 def _merge_problems(header: GgufHeader, file: BinaryIO) -> Iterator[Problem]:
     merges = header.arrays.get(_GGML + "merges")
     if merges is None:
@@ -157,7 +111,7 @@ def _merge_problems(header: GgufHeader, file: BinaryIO) -> Iterator[Problem]:
 
 
 def _are_merges(batch: list[bytes]) -> bool:
-    return _is_utf8(batch) and all(b" " in merge[1:-1] and b"\0" not in merge for merge in batch)
+    return is_utf8(batch) and all(b" " in merge[1:-1] and b"\0" not in merge for merge in batch)
 
 
 def _charsmap_problems(header: GgufHeader, file: BinaryIO) -> Iterator[Problem]:
