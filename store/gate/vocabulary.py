@@ -6,7 +6,7 @@ from struct import unpack
 from typing import BinaryIO
 
 from ..gguf import GgufHeader
-from ..gguf.arrays import strings
+from ..gguf.arrays import first_bytes, strings
 from ..gguf.types import STRING
 from .keys import F32, I32, U32
 from .tokens import is_utf8, token_problems
@@ -65,11 +65,11 @@ def _list_problems(header: GgufHeader, count: int) -> Iterator[Problem]:
 
 def _type_problems(header: GgufHeader, count: int, file: BinaryIO) -> Iterator[Problem]:
     found = header.arrays.get(_GGML + "token_type")
-    if header.tokenizer in _WITHOUT_BYTES and found and found.kind == I32 and found.length >= count:
-        file.seek(found.start)
-        # llama.cpp ends the process when it spells such a token.
-        if _BYTE in compact("i", file.read(4 * count)):
-            yield Problem("token-type", f"a tokenizer of the kind {header.tokenizer} has no tokens that are bytes")
+    if header.tokenizer not in _WITHOUT_BYTES or not found or found.kind != I32 or found.length < count:
+        return
+    # llama.cpp ends the process when it spells such a token.
+    if _BYTE in compact("i", first_bytes(file, found, 4 * count)):
+        yield Problem("token-type", f"a tokenizer of the kind {header.tokenizer} has no tokens that are bytes")
 
 
 def _special_problems(header: GgufHeader, count: int) -> Iterator[Problem]:
@@ -118,6 +118,6 @@ def _charsmap_problems(header: GgufHeader, file: BinaryIO) -> Iterator[Problem]:
     found = header.arrays.get(_GGML + "precompiled_charsmap")
     if found is None:
         return
-    file.seek(found.start)
-    if found.kind not in _BYTES or found.length < 5 or unpack("<I", file.read(4))[0] + 4 >= found.length:
+    fits = found.kind in _BYTES and found.length > 4
+    if not fits or unpack("<I", first_bytes(file, found, 4))[0] + 4 >= found.length:
         yield Problem("charsmap", "precompiled_charsmap does not hold what its first number says")

@@ -12,10 +12,15 @@ from .window import CHUNK
 _LENGTH = Struct("<Q")
 
 
+def first_bytes(file: BinaryIO, array: Array, count: int) -> bytes:
+    """The first bytes of an array that has so many."""
+    file.seek(array.start)
+    return _read(file, count)
+
+
 def numbers(file: BinaryIO, array: Array) -> tuple[int | float | bool, ...]:
     """The numbers of a short array, all at once."""
-    file.seek(array.start)
-    return Struct(f"<{array.length}{SCALARS[array.kind][1]}").unpack(_read(file, array.size))
+    return Struct(f"<{array.length}{SCALARS[array.kind][1]}").unpack(first_bytes(file, array, array.size))
 
 
 def strings(file: BinaryIO, array: Array) -> Iterator[list[bytes]]:

@@ -90,10 +90,11 @@ WORST: dict[str, Callable[[], bytes]] = {
 def test_the_worst_header_costs_a_second_and_64_mib_at_most(of: str) -> None:
     data = WORST[of]()
     file = io.BytesIO(data)
-    began = time.perf_counter()
+    # Of this process: that others keep the machine busy is not the reader's doing.
+    began = time.process_time()
     with suppress(Unsafe):
         read_header(file, len(data))
-    assert time.perf_counter() - began < 1
+    assert time.process_time() - began < 1
     file.seek(0)
     tracemalloc.start()
     try:
