@@ -33,12 +33,12 @@ _POSITIVE = ("rope.freq_base", "rope.freq_base_swa")
 
 def hyperparameter_problems(header: GgufHeader, file: BinaryIO) -> Iterator[Problem]:
     """What is wrong with the numbers of a model that has tensors: a bare vocabulary, or an adapter, is not built."""
-    if header.kind != "model" or not header.tensors or (header.split and header.split.index):
+    if header.kind != "model" or (header.split and header.split.index):
         return
     if header.architecture is None:
         yield Problem("architecture", "key 'general.architecture' is missing")
         return
-    if header.architecture == "clip":
+    if header.architecture == "clip" or not header.tensors:
         return
     found = _Numbers(header, file)
     yield from _length_problems(found)

@@ -12,7 +12,7 @@ from .keys import F32, I32, U32
 from .tokens import is_utf8, token_problems
 from .verdict import Problem
 
-MAX_TOKENS = 1 << 19  # the largest vocabularies in use have half as many
+MAX_TOKENS = 1 << 19  # gemma's are half as many
 
 _GGML = "tokenizer.ggml."
 _NO_VOCABULARY = ("none", "no_vocab")
