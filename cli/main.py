@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from . import cache, diff, doctor, fsck, get, list_, names, put, replay, run, show, space, store
+from . import cache, check, diff, doctor, fsck, get, list_, names, put, replay, run, show, space, store
 from .failure import INTERRUPTED, USAGE, report
 
 app = typer.Typer(
@@ -35,6 +35,7 @@ app.command("log")(names.log)
 app.command("rm")(space.rm)
 app.command("gc")(space.gc)
 app.command("df")(space.df)
+app.command("check")(check.check)
 app.command("fsck")(fsck.fsck)
 app.command("reindex")(store.reindex)
 app.command("doctor")(doctor.doctor)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 def replay(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="What `llstore run --receipt FILE` wrote.")],
+    unchecked: Annotated[bool, typer.Option("--unchecked", help="Load it even if llstore check refuses it.")] = False,
     store: StoreOption = None,
     json: JsonOption = False,
     offline: OfflineOption = False,
@@ -35,7 +36,7 @@ def replay(
             result = found.get(receipt.model.digest, shown, accept=refuse_unrunnable)
         files = weights_of(result.files)
         runner.refuse_other_files(receipt, [entry.entry for entry in files])
-        with loaded(found, files, gpu_layers=receipt.engine.gpu_layers) as model:
+        with loaded(found, result, gpu_layers=receipt.engine.gpu_layers, unchecked=unchecked) as model:
             again = runner.replay(receipt, model)
             difference = runner.difference(again, model)
     changed = changes(receipt.build, BuildFacts.of(build()))

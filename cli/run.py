@@ -35,6 +35,7 @@ def run(
     receipt: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write there what `llstore replay` needs to run this again.")
     ] = None,
+    unchecked: Annotated[bool, typer.Option("--unchecked", help="Load it even if llstore check refuses it.")] = False,
     store: StoreOption = None,
     json: JsonOption = False,
     offline: OfflineOption = False,
@@ -62,7 +63,7 @@ def run(
         with progress(quiet=quiet or json) as shown:
             result = found.get(wanted, shown, accept=refuse_unrunnable)
         files = weights_of(result.files)
-        with loaded(found, files) as model:
+        with loaded(found, result, unchecked=unchecked) as model:
             _remark_missing_template(model, ask, quiet=quiet)
             answer = Generator(model, ask.tokens(model), sampling)
             _print(answer, silent=json)

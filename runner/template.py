@@ -3,22 +3,17 @@
 They run in Jinja's sandbox, see sandbox.py, under a deadline.
 """
 
-import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from .deadline import OutOfTime, deadline
 from .errors import ExtraMissing, TemplateFailed
 
 if TYPE_CHECKING:
     from .sandbox import Sandbox
 
-MAX_SOURCE = 1 << 20  # characters
+MAX_SOURCE = 1 << 17  # characters; as many take the linter a second at most
 MAX_SECONDS = 2.0
-FILENAME = "<template>"  # what Jinja calls code that it compiled from a string
 
 
 class Template:
@@ -42,14 +37,14 @@ class Template:
         """The conversation as the model reads it, up to where the assistant answers. Raises TemplateFailed."""
         sandbox = _sandbox(self._now)
         try:
-            with _deadline(self._max_seconds):
+            with deadline(self._max_seconds):
                 return sandbox.render(self.source, messages=messages, **self._values)
         except TemplateFailed:
             raise
-        except _OutOfTime:
+        except OutOfTime:
             raise TemplateFailed(f"the chat template takes longer than {self._max_seconds:g} seconds") from None
         except Exception as error:  # a template can raise anything: it divides, compares, recurses
-            raise TemplateFailed(f"the chat template fails: {_one_line(error)}") from error
+            raise TemplateFailed(f"the chat template fails: {one_line(error)}") from error
 
 
 def _sandbox(now: datetime) -> "Sandbox":
@@ -60,31 +55,6 @@ def _sandbox(now: datetime) -> "Sandbox":
     return Sandbox(now)
 
 
-def _one_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
+    """What an error of Jinja's says."""
     return (" ".join(str(error).split()) or type(error).__name__)[:300]
-
-
-class _OutOfTime(BaseException):
-    """Not an Exception, because Jinja's internals catch some of those."""
-
-
-@contextmanager
-def _deadline(seconds: float) -> Iterator[None]:
-    """Ends what runs in this thread after `seconds`, even a loop that yields nothing.
-
-    Every call is checked, and every line of the template's own code; a single call into C is not, so the sandbox
-    bounds what those work on.
-    """
-    end = time.monotonic() + seconds
-
-    def check(frame: FrameType, event: str, _: Any) -> Any:
-        if time.monotonic() > end:
-            raise _OutOfTime
-        return check if frame.f_code.co_filename == FILENAME else None
-
-    previous = sys.gettrace()
-    sys.settrace(check)
-    try:
-        yield
-    finally:
-        sys.settrace(previous)

@@ -27,6 +27,7 @@ from .quarantine import Quarantine
 from .receipts import Receipts, Stamp, stamp
 from .room import LOCK, room
 from .usage import Usage, blob_files, measure
+from .verdicts import Verdicts
 
 
 class Cache(Closing):
@@ -34,7 +35,8 @@ class Cache(Closing):
 
     The database at `receipts` keeps receipts, recency, leases and counters; the pins lie beside it. When `is_store`,
     the folder is a bucket too (the embedded store): what is damaged there is reported, not moved, and nothing is
-    evicted. `set_aside_now` are the blobs found damaged through this object, until somebody says so.
+    evicted. `set_aside_now` are the blobs found damaged through this object, until somebody says so; `verdicts` are
+    the gate's.
     """
 
     def __init__(self, root: Path, *, receipts: Path, is_store: bool = False, max_bytes: int | None = None) -> None:
@@ -42,6 +44,7 @@ class Cache(Closing):
         self.set_aside_now: set[Digest] = set()
         self._db = CacheDb(receipts)
         self._receipts = Receipts(self._db)
+        self.verdicts = Verdicts(self._db)
         self._tally = Tally(self._db)
         self._is_store = is_store
         self._max_bytes = max_bytes

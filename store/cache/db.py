@@ -9,13 +9,14 @@ from pathlib import Path
 
 from ..closing import Closing
 
-SCHEMA = 2
+SCHEMA = 3
 _LOCK_SECONDS = 5.0
 _WITHOUT_SECONDS = 60.0  # how long work goes on without a database that stayed locked
 _TABLES = {
     "receipts": "path TEXT PRIMARY KEY, digest TEXT NOT NULL, inode INTEGER NOT NULL, size INTEGER NOT NULL,"
     " mtime_ns INTEGER NOT NULL, ctime_ns INTEGER NOT NULL, used_at REAL NOT NULL",
     "leases": "id TEXT PRIMARY KEY, digest TEXT NOT NULL, owner TEXT NOT NULL, since REAL NOT NULL",
+    "verdicts": "digest TEXT NOT NULL, checker INTEGER NOT NULL, verdict TEXT NOT NULL, PRIMARY KEY (digest, checker)",
     "counters": "name TEXT PRIMARY KEY, value INTEGER NOT NULL",
 }
 

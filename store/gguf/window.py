@@ -6,7 +6,7 @@ from typing import Any, BinaryIO, Protocol
 from ..errors import Unsafe
 
 CHUNK = 1 << 20  # bytes read at a time
-MOST = 1 << 26  # bytes of a header; the largest vocabularies in use take 20 MiB
+MOST = 1 << 26  # bytes of a header; gemma 4's takes 16 MiB
 _LENGTH = Struct("<Q")
 _CUT_SHORT = "is cut short inside its GGUF header"
 

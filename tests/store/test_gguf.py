@@ -1,67 +1,32 @@
 """The reader of GGUF headers: right about whole files, and quick to refuse the rest."""
 
 import ast
-import ctypes
 import io
 import math
 import struct
 import time
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 
 import gguf
 import pytest
+from ggml import ggml_base, llama_cpp
+from gguf_bytes import F32, U8, U32, array, head, pair, tensor, text, u32, whole, words
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llstore.store import Digest
 from llstore.store.errors import Unsafe
-from llstore.store.gguf import GgufHeader, Split, Tensor, parameters, quantization, read_header
+from llstore.store.gguf import GgufHeader, read_header
 from llstore.store.gguf.reader import MAX_ITEMS, MAX_KEYS, MAX_NESTED, MAX_TENSORS, MAX_TEXT
 from llstore.store.gguf.types import ARRAY, FILE_TYPES, SCALARS, STRING, TENSOR_TYPES
 from llstore.store.gguf.window import CHUNK, MOST
 
-U8, U32, F32 = 0, 4, 6
 TINY_HEADER = 5984  # where the tiny model's data start
-
-
-def text(value: str | bytes) -> bytes:
-    data = value.encode() if isinstance(value, str) else value
-    return struct.pack("<Q", len(data)) + data
-
-
-def pair(key: str, kind: int, value: bytes) -> bytes:
-    return text(key) + struct.pack("<I", kind) + value
-
-
-def u32(key: str, value: int) -> bytes:
-    return pair(key, U32, struct.pack("<I", value))
-
-
-def words(key: str, value: str) -> bytes:
-    return pair(key, STRING, text(value))
-
-
-def array(key: str, kind: int, length: int, body: bytes = b"") -> bytes:
-    return pair(key, ARRAY, struct.pack("<IQ", kind, length) + body)
-
-
-def tensor(name: str, shape: tuple[int, ...], *, kind: int = 0, offset: int = 0) -> bytes:
-    return text(name) + struct.pack(f"<I{len(shape)}QIQ", len(shape), *shape, kind, offset)
-
-
-def head(keys: list[bytes], tensors: list[bytes] | None = None, *, version: int = 3) -> bytes:
-    rows = tensors or []
-    return b"GGUF" + struct.pack("<IQQ", version, len(rows), len(keys)) + b"".join(keys) + b"".join(rows)
-
-
-def whole(keys: list[bytes], tensors: list[bytes] | None = None, *, version: int = 3, data: int = 0) -> bytes:
-    found = head(keys, tensors, version=version)
-    return found + bytes(-len(found) % 32 + data)
+HUGE = 1 << 62
 
 
 def read(data: bytes) -> GgufHeader:
@@ -71,19 +36,6 @@ def read(data: bytes) -> GgufHeader:
 def read_file(path: Path) -> GgufHeader:
     with path.open("rb") as file:
         return read_header(file, path.stat().st_size)
-
-
-def test_the_facts_of_the_tiny_model(tiny: Path) -> None:
-    header = read_file(tiny)
-    assert (header.version, header.kind, header.architecture) == (3, "model", "llama")
-    assert (header.parameters, header.quantization, header.context_length) == (132_032, "F16", 512)
-    assert header.template is not None
-    assert "<|im_start|>" in header.template
-    assert header.metadata["general.name"] == "tiny 0"
-    assert header.metadata["tokenizer.ggml.add_bos_token"] is True
-    assert "tokenizer.ggml.tokens" not in header.metadata
-    assert header.metadata["llama.attention.layer_norm_rms_epsilon"] == pytest.approx(1e-5)
-    assert (header.data_start, header.size) == (TINY_HEADER, tiny.stat().st_size)
 
 
 def test_tensors_are_those_the_format_s_own_reader_finds(tiny: Path) -> None:
@@ -100,22 +52,6 @@ def test_tensors_are_those_the_format_s_own_reader_finds(tiny: Path) -> None:
     ]
 
 
-def test_the_facts_of_smollm2(smollm2: Path) -> None:
-    header = read_file(smollm2)
-    assert (header.architecture, header.parameters, header.quantization) == ("llama", 134_515_008, "Q4_1")
-    assert (header.context_length, header.kind) == (8192, "model")
-    assert header.template is not None
-    assert "<|im_start|>" in header.template
-    assert header.size == smollm2.stat().st_size
-
-
-def test_the_facts_of_gemma(gemma: Path) -> None:
-    header = read_file(gemma)
-    assert (header.architecture, header.quantization, header.context_length) == ("gemma3", "Q4_K_M", 32_768)
-    assert header.template is None
-    assert header.size == gemma.stat().st_size
-
-
 def test_every_kind_of_value_is_read() -> None:
     values = {kind: struct.pack(form, 1) for kind, form in SCALARS.items()}
     keys = [pair(f"key.{kind}", kind, value) for kind, value in values.items()]
@@ -124,81 +60,6 @@ def test_every_kind_of_value_is_read() -> None:
     keys += [array("nested", ARRAY, 1, nested), u32("last", 7)]
     metadata = read(whole(keys)).metadata
     assert metadata == {f"key.{kind}": 1 for kind in SCALARS} | {"words": "wörter", "last": 7}
-
-
-@pytest.mark.parametrize("version", [2, 3])
-def test_both_versions_are_read(version: int) -> None:
-    header = read(whole([words("general.architecture", "llama")], version=version))
-    assert (header.version, header.architecture) == (version, "llama")
-
-
-def test_a_file_that_says_nothing_has_no_facts() -> None:
-    header = read(whole([]))
-    assert (header.architecture, header.quantization, header.context_length, header.template) == (None,) * 4
-    assert (header.kind, header.parameters) == ("model", 0)
-
-
-def test_facts_of_the_wrong_type_are_no_facts() -> None:
-    keys = [u32("general.architecture", 1), words("general.file_type", "F16"), u32("tokenizer.chat_template", 1)]
-    header = read(whole(keys))
-    assert (header.architecture, header.quantization, header.template) == (None, None, None)
-
-
-def test_the_facts_that_name_a_model_and_its_kin() -> None:
-    keys = [words("general.name", "Tiny"), words("general.license", "apache-2.0")]
-    keys += [words("general.architecture", "llama"), u32("llama.embedding_length", 64)]
-    keys += [words("general.base_model.0.organization", "Acme"), words("general.base_model.0.name", "Big")]
-    header = read(whole(keys))
-    assert (header.name, header.license, header.embedding_length) == ("Tiny", "apache-2.0", 64)
-    assert (header.base_model, header.split, header.tokenizer) == ("Acme/Big", None, None)
-    keys += [words("general.base_model.0.repo_url", "https://example.org/acme/big")]
-    keys += [u32("split.no", 1), u32("split.count", 3), u32("split.tensors.count", 12)]
-    header = read(whole(keys))
-    assert (header.base_model, header.split) == ("https://example.org/acme/big", Split(1, 3, 12))
-
-
-def tokenizer(**other: bytes) -> list[bytes]:
-    keys = {
-        "model": words("tokenizer.ggml.model", "gpt2"),
-        "tokens": array("tokenizer.ggml.tokens", STRING, 2, text("a") + text("b")),
-        "bos": u32("tokenizer.ggml.bos_token_id", 1),
-        "template": words("tokenizer.chat_template", "{{ a }}"),
-    }
-    return list({**keys, **other}.values())
-
-
-def test_a_tokenizer_has_one_digest_whatever_the_order_and_the_template() -> None:
-    digest = read(whole(tokenizer())).tokenizer_digest
-    assert digest is not None
-    assert read(whole([u32("first", 1), *reversed(tokenizer())])).tokenizer_digest == digest
-    assert read(whole(tokenizer(template=words("tokenizer.chat_template.tool", "x")))).tokenizer_digest == digest
-    assert read(whole(tokenizer(), version=2)).tokenizer == "gpt2"
-    assert read(whole([words("tokenizer.chat_template", "x")])).tokenizer_digest is None
-
-
-@pytest.mark.parametrize(
-    "other",
-    [
-        {"model": words("tokenizer.ggml.model", "llama")},
-        {"tokens": array("tokenizer.ggml.tokens", STRING, 2, text("a") + text("c"))},
-        {"tokens": array("tokenizer.ggml.tokens", STRING, 3, text("a") + text("b") + text(""))},
-        {"bos": u32("tokenizer.ggml.eos_token_id", 1)},
-        {"bos": pair("tokenizer.ggml.bos_token_id", 5, struct.pack("<i", 1))},
-        {"new": u32("tokenizer.ggml.pre", 1)},
-    ],
-)
-def test_a_tokenizer_that_differs_has_another_digest(other: dict[str, bytes]) -> None:
-    assert read(whole(tokenizer(**other))).tokenizer_digest != read(whole(tokenizer())).tokenizer_digest
-
-
-def test_an_array_is_known_by_its_bytes() -> None:
-    body = text("a") + text("b")
-    header = read(whole([u32("first", 1), array("k", STRING, 2, body), array("same", STRING, 2, body)]))
-    found = header.arrays["k"]
-    assert (found.kind, found.length, found.digest, found.size) == (STRING, 2, Digest.of(body), len(body))
-    assert found == header.arrays["same"]
-    nested = struct.pack("<IQ", STRING, 2) + body
-    assert read(whole([array("n", ARRAY, 1, nested)])).arrays["n"].digest == Digest.of(nested)
 
 
 def test_strings_across_what_is_read_at_once_are_read_all_the_same() -> None:
@@ -210,50 +71,30 @@ def test_strings_across_what_is_read_at_once_are_read_all_the_same() -> None:
         assert header.metadata["end"] == 7
 
 
-def test_a_mixture_is_named_when_its_tensors_agree() -> None:
-    embedding = Tensor("token_embd.weight", (256, 1000), "Q6_K", 0, 0)
-    inner = [
-        Tensor("blk.0.attn_q.weight", (256, 256), "Q4_K", 0, 0),
-        Tensor("blk.0.attn_v.weight", (256, 64), "Q6_K", 0, 0),
-    ]
-    assert quantization([embedding, *inner], 15) == "Q4_K_M"
-    assert quantization([embedding, *inner], 14) == "Q4_K_S"
-    assert quantization([embedding, *inner], 17) == "Q6_K"  # it claims to be Q5_K_M
-    assert quantization([embedding, *inner], None) == "Q6_K"
-    assert quantization(inner, 9_999) == "Q4_K"
-    assert quantization([], 15) is None
-    assert parameters([embedding, *inner]) == 256 * 1320
-
-
-def test_a_stand_in_counts_only_where_rows_do_not_fill_blocks() -> None:
-    assert quantization([Tensor("blk.0.ffn_up.weight", (640, 640), "Q5_0", 0, 0)], 15) == "Q4_K_M"
-    assert quantization([Tensor("blk.0.ffn_up.weight", (512, 640), "Q5_0", 0, 0)], 15) == "Q5_0"
-
-
-def worst_headers() -> Iterator[tuple[str, bytes]]:
-    """The most of each thing that the reader takes."""
-    yield "keys", head([u32(f"{n:05}", n) for n in range(MAX_KEYS)])
-    yield "arrays", head([array(f"{n:05}", U8, 0) for n in range(MAX_KEYS)])
-    yield "tensors", head([], [tensor(f"{n:05}", (1, 1 << 40, 0, 1 << 40), offset=HUGE) for n in range(MAX_TENSORS)])
-    yield "text", head([pair("k", STRING, text("x" * (MAX_TEXT - 10) + "\U0001f600"))])
-    yield "garbled text", head([pair("k", STRING, text(b"\xff" * (MAX_TEXT - 10)))])
-    yield "strings", head([array("k", STRING, MAX_ITEMS, bytes(8 * MAX_ITEMS))])
-    inner = struct.pack("<IQ", STRING, 0)
-    yield "nested arrays", head([array("k", ARRAY, MAX_NESTED, inner * MAX_NESTED)])
-    yield "bytes", head([array("k", U8, MOST - 100, bytes(MOST - 100))])
-
-
-WORST = ["keys", "arrays", "tensors", "text", "garbled text", "strings", "nested arrays", "bytes"]
+# The most of each thing that the reader takes.
+WORST: dict[str, Callable[[], bytes]] = {
+    "keys": lambda: head([u32(f"{n:05}", n) for n in range(MAX_KEYS)]),
+    "arrays": lambda: head([array(f"{n:05}", U8, 0) for n in range(MAX_KEYS)]),
+    "tensors": lambda: head([], [tensor(f"{n:05}", (1, HUGE, 0, HUGE), offset=HUGE) for n in range(MAX_TENSORS)]),
+    "text": lambda: head([pair("k", STRING, text("x" * (MAX_TEXT - 10) + "\U0001f600"))]),
+    "garbled text": lambda: head([pair("k", STRING, text(b"\xff" * (MAX_TEXT - 10)))]),
+    "strings": lambda: head([array("k", STRING, MAX_ITEMS, bytes(8 * MAX_ITEMS))]),
+    "nested arrays": lambda: head(
+        [array("k", ARRAY, MAX_NESTED - 1, struct.pack("<IQ", STRING, 0) * (MAX_NESTED - 1))]
+    ),
+    "bytes": lambda: head([array("k", U8, MOST - 100, bytes(MOST - 100))]),
+}
 
 
 @pytest.mark.parametrize("of", WORST)
 def test_the_worst_header_costs_a_second_and_64_mib_at_most(of: str) -> None:
-    data = dict(worst_headers())[of]
+    data = WORST[of]()
     file = io.BytesIO(data)
-    began = time.perf_counter()
+    # Of this process: that others keep the machine busy is not the reader's doing.
+    began = time.process_time()
     with suppress(Unsafe):
         read_header(file, len(data))
-    assert time.perf_counter() - began < 1
+    assert time.process_time() - began < 1
     file.seek(0)
     tracemalloc.start()
     try:
@@ -262,12 +103,6 @@ def test_the_worst_header_costs_a_second_and_64_mib_at_most(of: str) -> None:
         assert tracemalloc.get_traced_memory()[1] < 64 << 20
     finally:
         tracemalloc.stop()
-
-
-def test_an_unnamed_mixture_is_called_by_the_type_of_most_weights() -> None:
-    tensors = [tensor("a", (32, 4), kind=2), tensor("b", (32,), kind=0, offset=96)]
-    assert read(whole([], tensors, data=96 + 128)).quantization == "Q4_0"
-    assert read(whole([u32("general.file_type", 9_999)], tensors, data=96 + 128)).quantization == "Q4_0"
 
 
 def test_text_that_is_not_utf_8_is_still_read() -> None:
@@ -342,7 +177,6 @@ def test_junk_behind_the_magic_is_read_or_refused(tail: bytes) -> None:
             assert read(data).size <= len(data)
 
 
-HUGE = 1 << 62
 FALSE_COUNTS = {
     "keys": b"GGUF" + struct.pack("<IQQ", 3, 0, HUGE),
     "tensors": b"GGUF" + struct.pack("<IQQ", 3, HUGE, 0),
@@ -481,29 +315,12 @@ def test_a_file_is_whole_when_its_last_tensor_is(kind: int, blocks: int, rows: l
         read(whole([], tensors, data=least - 1))
 
 
-def llama_cpp() -> Path:
-    """The folder of the installed package; importing it would load every backend."""
-    spec = find_spec("llama_cpp")
-    assert spec is not None, "llama-cpp-python is not installed"
-    assert spec.origin is not None
-    return Path(spec.origin).parent
-
-
 @cache
 def constants() -> dict[str, int]:
     """llama.cpp's numbers by name."""
     body = ast.parse((llama_cpp() / "llama_cpp.py").read_text(encoding="utf-8")).body
     assigned = [node for node in body if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)]
     return {ast.unparse(node.targets[0]): node.value.value for node in assigned if isinstance(node.value.value, int)}
-
-
-def ggml_base() -> ctypes.CDLL:
-    names = ("libggml-base.so", "libggml-base.dylib")
-    ggml = ctypes.CDLL(str(next(path for path in (llama_cpp() / "lib").iterdir() if path.name in names)))
-    ggml.ggml_type_name.restype = ctypes.c_char_p
-    ggml.ggml_blck_size.restype = ctypes.c_int64
-    ggml.ggml_type_size.restype = ctypes.c_size_t
-    return ggml
 
 
 def test_tensor_types_are_those_of_ggml() -> None:
