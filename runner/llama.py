@@ -116,12 +116,15 @@ class LlamaModel(Closing):
         if len(data) >= 2**30:
             raise RunnerError(f"a text of {len(data)} bytes is more than llama.cpp can tokenize")
         room = len(data) + 8
-        tokens = (ll.llama_token * room)()
-        args = (self._vocabulary, data, len(data), tokens, room, add_special, parse_special)
-        count = ll.llama_tokenize(*args)
-        if count < 0:
-            raise RunnerError(f"llama.cpp makes more than {room} tokens of a text of {len(data)} bytes")
-        return list(tokens[:count])
+        while True:
+            tokens = (ll.llama_token * room)()
+            count = ll.llama_tokenize(self._vocabulary, data, len(data), tokens, room, add_special, parse_special)
+            if count >= 0:
+                return list(tokens[:count])
+            # A vocabulary without a token for spaces makes three of each.
+            if -count <= room:
+                raise RunnerError(f"llama.cpp cannot tokenize a text of {len(data)} bytes")
+            room = -count
 
     def piece(self, token: int) -> bytes:
         """The bytes of `token`, which may be part of a character; b"" for a special token."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sound import Sound
 
 from llstore.runner import DecodeFailed, InvalidEngine, LoadFailed, PromptEmpty, PromptTooLong, RunnerError, Sampling
 from llstore.runner.build import build, cpu_features
@@ -63,6 +64,13 @@ def test_a_special_token_is_one_token_only_when_asked_for(model: LlamaModel) -> 
 
 def test_text_that_is_not_unicode_can_be_tokenized(model: LlamaModel) -> None:
     assert model.tokenize("a\udc80b\0c", add_special=False, parse_special=False)
+
+
+def test_a_text_may_have_more_tokens_than_bytes(tmp_path: Path) -> None:
+    # This vocabulary has a token for each byte and none for a space, which it writes as three.
+    (tmp_path / "sound.gguf").write_bytes(Sound().encode())
+    with LlamaModel(tmp_path / "sound.gguf") as model:
+        assert len(model.tokenize(" " * 100, add_special=False, parse_special=False)) > 200
 
 
 def test_a_descriptor_is_read_from_its_start_and_stays_open(smollm2: Path) -> None:
