@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from . import cache, doctor, fsck, get, list_, put, run, show, store
+from . import cache, ci, doctor, fsck, get, list_, lock, put, run, show, store, sync
 from .failure import INTERRUPTED, USAGE, report
 
 app = typer.Typer(
@@ -26,9 +26,12 @@ app.command("get")(get.get)
 app.command("list")(list_.list_models)
 app.command("show")(show.show)
 app.command("run")(run.run)
+app.command("lock")(lock.lock)
+app.command("sync")(sync.sync)
 app.command("fsck")(fsck.fsck)
 app.command("doctor")(doctor.doctor)
 app.add_typer(cache.app, name="cache")
+app.add_typer(ci.app, name="ci")
 app.add_typer(store.app, name="store")
 
 
