@@ -20,6 +20,7 @@ from .agreement import with_manifest
 from .lockfile import FILE, Locked
 
 LANES = 4  # files on their way at once
+_PAGE = 4096  # bytes: a part file takes whole pages of its disk
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +137,7 @@ def _fetch(
 def _make_room(fetch: Fetch, files: Sequence[FileEntry]) -> None:
     """Room for all of them at once, so that what does not fit is known before a byte moves."""
     begun = {part.digest for part in partials(fetch.cache.root / PARTIAL)}
-    needed = sum(file.size for file in files if file.digest not in begun)
+    needed = sum(-(-file.size // _PAGE) * _PAGE for file in files if file.digest not in begun)
     with fetch.cache.room():
         fetch.cache.make_room(needed, keep=fetch.keep)
 
