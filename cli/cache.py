@@ -1,6 +1,5 @@
 """`llstore cache`: what this machine keeps, and for how long."""
 
-import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,11 +16,9 @@ from ..store.layout import PARTIAL
 from ..store.sizes import human_size
 from ..store.transfer.partial import Partial, partials, remove
 from . import settings
+from .age import parse_age
 from .options import JsonOption, OfflineOption, QuietOption, RefArgument, StoreOption
 from .output import opened, print_json, printable, remark
-
-_AGE = re.compile(r"(\d+)([smhdw])")
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 
 app = typer.Typer(help="What this machine keeps: its size, its pins, its leftovers.", rich_markup_mode=None)
 
@@ -138,7 +135,7 @@ def prune_cache(
 
     Leftovers are part files that dead processes left a week ago, and what belonged to files that are gone.
     """
-    since = None if older_than is None else time.time() - _age(older_than)
+    since = None if older_than is None else time.time() - parse_age(older_than, "--older-than")
     with _cache(store, offline=offline) as cache:
         pruned = prune(cache, unused_since=since, everything=everything, quarantine=quarantine, dry_run=dry_run)
     if json:
@@ -204,13 +201,6 @@ def _files(ref: str, store: str | None, *, offline: bool) -> tuple[Digest, list[
         digest = found.resolve(wanted)
         manifest = found.cache.manifest(digest)
     return digest, [file.digest for file in manifest.files] if manifest else [digest]
-
-
-def _age(text: str) -> float:
-    match = _AGE.fullmatch(text.strip())
-    if not match:
-        raise typer.BadParameter(f"--older-than is a number and s, m, h, d or w, as in 30d, not {text!r}")
-    return int(match[1]) * _SECONDS[match[2]]
 
 
 def _document(blob: CachedBlob) -> dict[str, object]:

@@ -27,6 +27,8 @@ _CODES: tuple[tuple[type[Exception], int], ...] = (
     (store_errors.InvalidProject, USAGE),
     (InvalidSettings, USAGE),
     (runner_errors.InvalidSampling, USAGE),
+    (runner_errors.InvalidEngine, USAGE),
+    (runner_errors.InvalidReceipt, USAGE),
     (runner_errors.PromptEmpty, USAGE),
     (runner_errors.PromptTooLong, USAGE),
     (store_errors.NotFound, NOT_FOUND),

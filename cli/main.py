@@ -10,7 +10,23 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from . import cache, ci, doctor, fsck, get, list_, lock, put, run, show, store, sync
+from . import (
+    cache,
+    ci,
+    doctor,
+    fsck,
+    get,
+    list_,
+    lock,
+    names,
+    put,
+    replay,
+    run,
+    show,
+    space,
+    store,
+    sync,
+)
 from .failure import INTERRUPTED, USAGE, report
 
 app = typer.Typer(
@@ -28,7 +44,16 @@ app.command("show")(show.show)
 app.command("run")(run.run)
 app.command("lock")(lock.lock)
 app.command("sync")(sync.sync)
+app.command("replay")(replay.replay)
+app.command("tag")(names.tag)
+app.command("untag")(names.untag)
+app.command("label")(names.label)
+app.command("log")(names.log)
+app.command("rm")(space.rm)
+app.command("gc")(space.gc)
+app.command("df")(space.df)
 app.command("fsck")(fsck.fsck)
+app.command("reindex")(store.reindex)
 app.command("doctor")(doctor.doctor)
 app.add_typer(cache.app, name="cache")
 app.add_typer(ci.app, name="ci")

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -44,6 +44,13 @@ def remark(text: str, *, quiet: bool) -> None:
 def print_json(document: dict[str, Any]) -> None:
     """The one document of `--json`."""
     print(json.dumps(document, ensure_ascii=False))
+
+
+def print_table(rows: Sequence[Sequence[str]]) -> None:
+    """Rows in columns, the first of them the head."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  ".join(printable(cell).ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def printable(text: str) -> str:

@@ -7,17 +7,23 @@ from typing import Annotated
 import typer
 
 from ..store import Name, PutRequest, Role
-from ..store.errors import InvalidLabel
+from ..store.curate import SOURCE
 from ..store.sizes import human_size
+from .labels import parse_labels
 from .options import JsonOption, OfflineOption, QuietOption, StoreOption
 from .output import opened, print_json, progress, remark
 
 
 def put(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The model file.", readable=False)],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="A file; or several, a folder or a pattern.")],
     name: Annotated[str | None, typer.Option(help="A name for it: org/name[:tag].")] = None,
-    role: Annotated[Role | None, typer.Option(help="What the file is for; a GGUF says so itself.")] = None,
+    role: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ROLE[=FILE]", help="What it is for (draft, adapter, other …); a GGUF says so itself."),
+    ] = None,
     label: Annotated[list[str] | None, typer.Option(metavar="K=V", help="A label; may be repeated.")] = None,
+    annotate: Annotated[list[str] | None, typer.Option(metavar="K=V", help="An annotation: free text.")] = None,
+    source: Annotated[str | None, typer.Option(metavar="URL", help="Where it came from.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Upload it even if the store has it: heals damage.")] = False,
     verify: Annotated[bool, typer.Option("--verify", help="Read back what the store has, every block.")] = False,
     store: StoreOption = None,
@@ -25,12 +31,16 @@ def put(
     offline: OfflineOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Push a file into the store under its SHA-256."""
+    """Push a model into the store under its SHA-256: a file, or several that belong together."""
+    alone, by_pattern = _roles(role or [])
     request = PutRequest(
-        file,
-        role=role,
+        files[0],
+        more=tuple(files[1:]),
+        role=alone,
+        roles=by_pattern,
         name=Name.parse(name) if name is not None else None,
-        labels=_labels(label or []),
+        labels=parse_labels(label or ()),
+        annotations=parse_labels(annotate or (), what="an annotation") | ({SOURCE: source} if source else {}),
         force=force,
         verify=verify,
     )
@@ -58,12 +68,15 @@ def put(
     remark(" ".join([done, "as", *(result.names or [manifest.model.short])]), quiet=quiet)
 
 
-def _labels(texts: list[str]) -> dict[str, str]:
-    pairs = [text.partition("=") for text in texts]
-    for key, equals, value in pairs:
-        if not key or not equals or not (key + value).isprintable() or len(key + value) > 4096:
-            raise InvalidLabel(
-                f"not a label: {key + equals + value!r}",
-                hint="a label is KEY=VALUE, in printable text of at most 4096 characters",
-            )
-    return {key: value for key, _, value in pairs}
+def _roles(texts: list[str]) -> tuple[Role | None, tuple[tuple[str, Role], ...]]:
+    """The role of the only file, and those of files by pattern."""
+    alone, by_pattern = None, []
+    for text in texts:
+        role, equals, pattern = text.partition("=")
+        if role not in list(Role) or (equals and not pattern):
+            raise typer.BadParameter(f"--role is one of {', '.join(Role)}, or ROLE=FILE, not {text!r}")
+        if equals:
+            by_pattern.append((pattern, Role(role)))
+        else:
+            alone = Role(role)
+    return alone, tuple(by_pattern)

@@ -1,28 +1,23 @@
 """`llstore run`."""
 
 import sys
-from dataclasses import dataclass
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..runner import Generation, Generator, Message, Sampling, chat_prompt, raw_prompt
-from ..store import Digest, GetResult, Manifest, Role, parse_ref
-from ..store.errors import Unsafe
+from ..runner import Generation, Generator, Message, Sampling
+from ..runner.ask import Ask, Chat, Raw
+from ..runner.weights import refuse_unrunnable, weights_of
+from ..store import Manifest, parse_ref
 from .options import JsonOption, OfflineOption, QuietOption, RefArgument, StoreOption
 from .output import opened, print_json, progress, remark
 
 if TYPE_CHECKING:
     from ..runner.llama import LlamaModel
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """What is asked of the model: a prompt, and a system message unless there is none."""
-
-    prompt: str
-    system: str | None
-    raw: bool
+    from ..runner.receipt import Receipt
+    from ..store.get import CachedFile
 
 
 def run(
@@ -37,6 +32,9 @@ def run(
     min_p: Annotated[float, typer.Option(help="Drop tokens less likely than this share of the likeliest.")] = 0.05,
     seed: Annotated[int | None, typer.Option(help="Same seed, same text.")] = None,
     stop: Annotated[list[str] | None, typer.Option(metavar="TEXT", help="End before TEXT; may be repeated.")] = None,
+    receipt: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write there what `llstore replay` needs to run this again.")
+    ] = None,
     store: StoreOption = None,
     json: JsonOption = False,
     offline: OfflineOption = False,
@@ -53,28 +51,60 @@ def run(
         min_p=min_p,
         seed=seed,
         max_tokens=max_tokens,
-        stop=tuple(stop or ()),
+        stop=_stops(stop or []),
     )
-    # A missing extra shows before a model is fetched in vain.
-    from ..runner.llama import LlamaModel
+    # A missing extra shows before a model is fetched in vain, and a receipt that cannot be written too.
+    from .loading import loaded
 
-    ask = Ask(_read_stdin() if prompt == "-" else prompt, system, raw)
+    target = _target(receipt)
+    ask = _ask(_read_stdin() if prompt == "-" else prompt, system, raw=raw)
     with opened(store, offline=offline, quiet=quiet) as found:
         with progress(quiet=quiet or json) as shown:
-            result = found.get(wanted, shown, accept=_refuse_other_roles)
-        with found.cache.lease(result.manifest.main.digest), LlamaModel(result.path) as model:
+            result = found.get(wanted, shown, accept=refuse_unrunnable)
+        files = weights_of(result.files)
+        with loaded(found, files) as model:
             _remark_missing_template(model, ask, quiet=quiet)
-            _answer(Generator(model, _tokens(model, ask), sampling), result, json=json)
-
-
-def _answer(answer: Generator, result: GetResult, *, json: bool) -> None:
-    for piece in answer:
-        if not json:
-            print(piece, end="", flush=True)
+            answer = Generator(model, ask.tokens(model), sampling)
+            _print(answer, silent=json)
+            recorded = _receipt(result.manifest, files, ask, model=model, made=answer.result) if target else None
+    if target and recorded:
+        _write(recorded, target)
     if json:
-        print_json(_document(result.manifest.model, answer.result))
-    else:
+        print_json(_document(answer.result, result.manifest, recorded))
+
+
+def _print(answer: Generator, *, silent: bool) -> None:
+    for piece in answer:
+        if not silent:
+            print(piece, end="", flush=True)
+    if not silent:
         print()
+
+
+# What only receipts need is loaded for them alone: the first token comes the sooner.
+def _target(path: Path | None) -> Path | None:
+    if path is None:
+        return None
+    from ..runner.receipt_file import writable
+
+    return writable(path)
+
+
+def _receipt(
+    manifest: Manifest, files: Sequence["CachedFile"], ask: Ask, *, model: "LlamaModel", made: Generation
+) -> "Receipt":
+    from ..runner.build import build
+    from ..runner.build_facts import BuildFacts
+    from ..runner.receipt import Receipt, UsedModel
+
+    used = UsedModel.of(manifest, [file.entry for file in files])
+    return Receipt.of(used, ask, model=model, made=made, build=BuildFacts.of(build()))
+
+
+def _write(receipt: "Receipt", target: Path) -> None:
+    from ..runner.receipt_file import write
+
+    write(receipt, target)
 
 
 def _read_stdin() -> str:
@@ -86,27 +116,33 @@ def _read_stdin() -> str:
         raise typer.BadParameter(f"stdin is not UTF-8: {error.reason} at byte {error.start}") from error
 
 
-def _refuse_other_roles(manifest: Manifest) -> None:
-    role = manifest.main.role
-    if role is not Role.WEIGHTS:
-        raise Unsafe(f"{manifest.model} was stored as {role}, not as weights to run")
+def _ask(prompt: str, system: str | None, *, raw: bool) -> Ask:
+    # Bytes that are no text would become "?" on their way to the model: so it is said, and recorded, at once.
+    prompt, system = _unicode(prompt), _unicode(system) if system is not None else None
+    if raw:
+        return Raw(prompt)
+    first = (Message("system", system),) if system is not None else ()
+    return Chat((*first, Message("user", prompt)))
 
 
-def _tokens(model: "LlamaModel", ask: Ask) -> list[int]:
-    if ask.raw:
-        return raw_prompt(model, ask.prompt)
-    system = [Message("system", ask.system)] if ask.system is not None else []
-    return chat_prompt(model, [*system, Message("user", ask.prompt)])
+def _stops(stop: list[str]) -> tuple[str, ...]:
+    if any(text != _unicode(text) for text in stop):
+        raise typer.BadParameter("--stop is not UTF-8")
+    return tuple(stop)
+
+
+def _unicode(text: str) -> str:
+    return text.encode("utf-8", errors="replace").decode()
 
 
 def _remark_missing_template(model: "LlamaModel", ask: Ask, *, quiet: bool) -> None:
-    if not ask.raw and ask.system is None and model.chat_template is None:
+    if isinstance(ask, Chat) and len(ask.messages) == 1 and model.chat_template is None:
         remark("this model has no chat template: the prompt is sent as it is, as with --raw", quiet=quiet)
 
 
-def _document(model: Digest, made: Generation) -> dict[str, object]:
+def _document(made: Generation, manifest: Manifest, receipt: "Receipt | None") -> dict[str, object]:
     return {
-        "digest": str(model),
+        "digest": str(manifest.model),
         "text": made.text,
         "prompt_tokens": made.prompt_tokens,
         "completion_tokens": made.completion_tokens,
@@ -114,5 +150,5 @@ def _document(model: Digest, made: Generation) -> dict[str, object]:
         "load_seconds": round(made.load_seconds, 4),
         "first_token_seconds": round(made.first_token_seconds, 4),
         "tokens_per_second": round(made.tokens_per_second, 2),
-        "receipt": None,
+        "receipt": receipt.document() if receipt else None,
     }

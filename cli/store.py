@@ -2,14 +2,16 @@
 
 from contextlib import ExitStack, closing
 from dataclasses import asdict
+from datetime import UTC, datetime
 
 import typer
 
-from ..store import Store
+from ..store import Store, ulid
 from ..store.backends import open_backend
 from ..store.errors import Unreachable
 from ..store.probe import Finding, nowhere
 from ..store.probe import probe as probe_backend
+from ..store.sync import write_snapshot
 from .failure import FAILED
 from .options import JsonOption, OfflineOption, QuietOption, StoreOption
 from .output import opened, print_json, printable
@@ -36,6 +38,34 @@ def probe(
         _print_table(findings)
     if any(finding.ok is False for finding in findings):
         raise typer.Exit(FAILED)
+
+
+@app.command("snapshot")
+def snapshot(
+    store: StoreOption = None, json: JsonOption = False, offline: OfflineOption = False, quiet: QuietOption = False
+) -> None:
+    """Write the journal's entries of more than a day into one object: what a mirror is listed by."""
+    with opened(store, offline=offline, quiet=quiet) as found:
+        found.require_writable("write a snapshot into")
+        made = write_snapshot(found.bucket, found.catalog)
+    until = datetime.fromtimestamp(ulid.seconds(made.until), UTC).isoformat(timespec="seconds")
+    if json:
+        print_json({"until": until, "entries": made.entries})
+    else:
+        print(f"{made.entries} entries before {until}")
+
+
+def reindex(
+    store: StoreOption = None, json: JsonOption = False, offline: OfflineOption = False, quiet: QuietOption = False
+) -> None:
+    """Make this machine's catalog of the store anew, from its whole journal."""
+    with opened(store, offline=offline, quiet=quiet) as found:
+        entries = found.reindex()
+        models = len(found.catalog.models())
+    if json:
+        print_json({"entries": entries, "models": models})
+    else:
+        print(f"{entries} entries, {models} models")
 
 
 def _probed(found: Store) -> tuple[str, tuple[Finding, ...]]:

@@ -4,9 +4,12 @@ Loading one is `llstore.runner.llama.LlamaModel`: that module is the only one th
 this package does not import it.
 """
 
+from .engine_settings import EngineSettings
 from .errors import (
     DecodeFailed,
     ExtraMissing,
+    InvalidEngine,
+    InvalidReceipt,
     InvalidSampling,
     LoadFailed,
     PromptEmpty,
@@ -21,9 +24,12 @@ from .text import TextStream
 
 __all__ = [
     "DecodeFailed",
+    "EngineSettings",
     "ExtraMissing",
     "Generation",
     "Generator",
+    "InvalidEngine",
+    "InvalidReceipt",
     "InvalidSampling",
     "LoadFailed",
     "Message",

@@ -1,26 +1,24 @@
 """What a model has read so far: one sequence in a llama.cpp context."""
 
-import os
 from typing import Any
 
 import numpy as np
 
 from ..store.closing import Closing
+from .engine_settings import KV_TYPES, EngineSettings
 from .errors import DecodeFailed, LoadFailed, PromptEmpty, PromptTooLong
 from .llama import LlamaModel, errors_logged, ll
-
-BATCH = 512  # tokens in one llama_decode; more than n_batch aborts
 
 
 class LlamaContext(Closing):
     """The KV cache of one sequence over a model: tokens go in, the logits of the next one come out.
 
-    `n_ctx` is how many tokens it holds; `threads` are used for prefill and decode alike. One thread at a time.
-    Raises LoadFailed when there is no room for it.
+    `n_ctx` is how many tokens it holds. One thread at a time. Raises LoadFailed when there is no room for it.
     """
 
-    def __init__(self, model: LlamaModel, n_ctx: int, *, threads: int | None = None) -> None:
-        params = _context_params(n_ctx, threads or usable_cores())
+    def __init__(self, model: LlamaModel, settings: EngineSettings) -> None:
+        params = _context_params(settings)
+        n_ctx = settings.context_size
         errors_logged.clear()
         self._model = model
         self._open = ll.llama_init_from_model(model.handle, params)
@@ -29,7 +27,7 @@ class LlamaContext(Closing):
         self.n_ctx = n_ctx
         self.n_tokens = 0
         self._has_logits = False
-        self._chunk = min(BATCH, ll.llama_n_batch(self._open))
+        self._chunk = min(settings.batch_size, ll.llama_n_batch(self._open))
         model.contexts.add(self)
 
     def close(self) -> None:
@@ -76,19 +74,12 @@ class LlamaContext(Closing):
         return self._open
 
 
-def usable_cores() -> int:
-    """How many cores this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def _context_params(n_ctx: int, threads: int) -> Any:
-    if n_ctx < 1:
-        raise LoadFailed(f"a context of {n_ctx} tokens")
+def _context_params(settings: EngineSettings) -> Any:
     params = ll.llama_context_default_params()
-    params.n_ctx = n_ctx
-    params.n_batch = params.n_ubatch = BATCH
-    params.n_threads = params.n_threads_batch = threads
-    params.flash_attn_type = 0  # measured: with it on, greedy text differs from llama-cpp-python's default
+    params.n_ctx = settings.context_size
+    params.n_batch = params.n_ubatch = settings.batch_size
+    params.n_threads = params.n_threads_batch = settings.threads
+    params.flash_attn_type = int(settings.flash_attention)
+    params.type_k = KV_TYPES[settings.key_type]
+    params.type_v = KV_TYPES[settings.value_type]
     return params

@@ -4,6 +4,8 @@ RunnerError
 ├── ExtraMissing     llama-cpp-python or jinja2 is not installed
 ├── LoadFailed       llama.cpp cannot load the file, or has no room for its context
 ├── InvalidSampling  a sampling setting is out of range
+├── InvalidEngine    a setting of the engine is out of range
+├── InvalidReceipt   a file is not a run receipt, or contradicts itself
 ├── TemplateFailed   a chat template is broken, hostile, too slow or too large
 ├── PromptEmpty      a prompt of no tokens
 ├── PromptTooLong    a prompt that leaves no room in the context
@@ -33,6 +35,14 @@ class LoadFailed(RunnerError):
 
 class InvalidSampling(RunnerError):
     """A sampling setting is out of range; the message names it, its value and what is allowed."""
+
+
+class InvalidEngine(RunnerError):
+    """A setting of the engine is out of range; the message names it, its value and what is allowed."""
+
+
+class InvalidReceipt(RunnerError):
+    """A file is not a run receipt, or what it holds contradicts its digests."""
 
 
 class TemplateFailed(RunnerError):

@@ -3,9 +3,10 @@
 import secrets
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
+from .engine_settings import EngineSettings
 from .errors import PromptEmpty, PromptTooLong, RunnerError
 from .sampling import MAX_SEED, Sampling
 from .text import TextStream
@@ -22,39 +23,55 @@ FinishReason = Literal["stop", "length"]
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """What was generated and how fast.
+    """What was generated and how fast. `prompt` and `tokens` are token ids.
 
     `load_seconds` runs from opening the file until the context is ready, `first_token_seconds` from the start of
     prefill; `tokens_per_second` counts the tokens after the first, and is 0 when there are none. The token that ends
-    a turn is not counted. `seed` is the one that was used.
+    a turn is not counted, nor among `tokens`. `sampling` has the seed that was used, `engine` is what it ran with.
     """
 
     text: str
-    prompt_tokens: int
-    completion_tokens: int
+    prompt: tuple[int, ...]
+    tokens: tuple[int, ...]
     finish_reason: FinishReason
     load_seconds: float
     first_token_seconds: float
     tokens_per_second: float
-    seed: int
+    sampling: Sampling
+    engine: EngineSettings
+
+    @property
+    def prompt_tokens(self) -> int:
+        """How many tokens the prompt has."""
+        return len(self.prompt)
+
+    @property
+    def completion_tokens(self) -> int:
+        """How many tokens were generated."""
+        return len(self.tokens)
 
 
 class Generator:
     """The pieces of one answer, as they come; `result` once they are through.
 
-    It can be iterated once; leaving the loop early, for any reason, frees the context. Raises PromptEmpty and
-    PromptTooLong at once, LoadFailed and DecodeFailed while iterating.
+    It can be iterated once; leaving the loop early, for any reason, frees the context. Without `engine`, the context
+    is as large as prompt and `max_tokens` need. Raises PromptEmpty and PromptTooLong at once, LoadFailed and
+    DecodeFailed while iterating.
     """
 
-    def __init__(self, model: "LlamaModel", prompt: list[int], sampling: Sampling) -> None:
+    def __init__(
+        self, model: "LlamaModel", prompt: list[int], sampling: Sampling, *, engine: EngineSettings | None = None
+    ) -> None:
         self._model = model
         self._prompt = prompt
-        self._sampling = sampling
         self._seed = secrets.randbelow(MAX_SEED + 1) if sampling.seed is None else sampling.seed
-        self._n_ctx = context_size(len(prompt), sampling.max_tokens, at_most=model.context_length)
+        self._sampling = replace(sampling, seed=self._seed)
+        most = engine.context_size if engine else model.context_length
+        size = context_size(len(prompt), sampling.max_tokens, at_most=most)
+        self._engine = engine or EngineSettings(size, gpu_layers=model.gpu_layers)
         self._clock = _Clock()
         self._text: list[str] = []
-        self._tokens = 0
+        self._tokens: list[int] = []
         self._result: Generation | None = None
         self._pieces = self._run()
 
@@ -74,7 +91,7 @@ class Generator:
 
         self._clock.start()
         with (
-            LlamaContext(self._model, self._n_ctx) as context,
+            LlamaContext(self._model, self._engine) as context,
             Sampler(self._sampling, self._seed) as sampler,
         ):
             self._clock.ready()
@@ -84,7 +101,7 @@ class Generator:
                 if self._model.is_end(token):
                     reason = "stop"
                     break
-                self._tokens += 1
+                self._tokens.append(token)
                 yield from self._keep(stream.push(self._model.piece(token)))
                 if stream.stopped:
                     break
@@ -94,7 +111,7 @@ class Generator:
     def _sample(self, context: "LlamaContext", sampler: "Sampler") -> Iterator[int]:
         """The tokens one after another; each is decoded only when the one after it is asked for."""
         pending = self._prompt
-        for _ in range(min(self._sampling.max_tokens, self._n_ctx - len(self._prompt))):
+        for _ in range(min(self._sampling.max_tokens, self._engine.context_size - len(self._prompt))):
             context.decode(pending)
             token = sampler.sample(context)
             self._clock.token()
@@ -109,13 +126,14 @@ class Generator:
     def _generation(self, reason: FinishReason) -> Generation:
         return Generation(
             text="".join(self._text),
-            prompt_tokens=len(self._prompt),
-            completion_tokens=self._tokens,
+            prompt=tuple(self._prompt),
+            tokens=tuple(self._tokens),
             finish_reason=reason,
             load_seconds=self._model.load_seconds + self._clock.context_seconds,
             first_token_seconds=self._clock.first_token_seconds,
             tokens_per_second=self._clock.tokens_per_second,
-            seed=self._seed,
+            sampling=self._sampling,
+            engine=self._engine,
         )
 
 

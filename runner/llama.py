@@ -7,12 +7,15 @@ import ctypes
 import os
 import stat
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from ..store.closing import Closing
 from .errors import ExtraMissing, LoadFailed, RunnerError
 from .llama_log import ErrorLines
+from .shards import problem
 
 try:
     import llama_cpp.llama_cpp
@@ -36,24 +39,35 @@ ll.llama_log_set(_log_callback, None)
 ll.llama_backend_init()
 
 
+Source = Path | int
+_ALL_LAYERS = -1
+
+
 class LlamaModel(Closing):
     """A model's weights, mapped into memory, and its vocabulary. Closing it closes its contexts.
 
-    `source` is a path, opened once, or a file descriptor of the caller's, read from its start and left open: either
-    way what is loaded is the very file that was opened. `load_seconds` is how long that took. Raises LoadFailed.
+    A source is a path, opened once, or a file descriptor of the caller's, read from its start and left open: either
+    way what is loaded is the very file that was opened. Several sources are the shards of a split model, in order.
+    `gpu_layers` is how many layers go to the GPU, all of them by default, none where there is no GPU; `load_seconds` is
+    how long loading took. Raises LoadFailed.
     """
 
-    def __init__(self, source: Path | int) -> None:
+    def __init__(self, source: Source | Sequence[Source], *, gpu_layers: int | None = None) -> None:
         started = time.perf_counter()
         self.contexts: set[Closing] = set()
-        self._open = _load(source)
+        sources = source if isinstance(source, Sequence) else [source]
+        if not sources:
+            raise LoadFailed("a model of no files")
+        wanted = _ALL_LAYERS if gpu_layers is None else gpu_layers
+        self._wanted_layers = wanted if ll.llama_supports_gpu_offload() else 0
+        self._open = _load(sources, self._wanted_layers)
         self._vocab = ll.llama_model_get_vocab(self._open)
         self.vocabulary_size: int = ll.llama_vocab_n_tokens(self._vocab)
         self.load_seconds = time.perf_counter() - started
-        problem = _unfit(self._open, self._vocab)
-        if problem:
+        unfit = _unfit(self._open, self._vocab)
+        if unfit:
             self.close()
-            raise LoadFailed(f"{source}: {problem}")
+            raise LoadFailed(f"{sources[0]}: {unfit}")
 
     def close(self) -> None:
         """Frees the model and every context over it."""
@@ -67,6 +81,12 @@ class LlamaModel(Closing):
     def context_length(self) -> int:
         """How many tokens the model was trained to attend to."""
         return int(ll.llama_model_n_ctx_train(self.handle))
+
+    @property
+    def gpu_layers(self) -> int:
+        """How many layers are on the GPU; the output's is one of them."""
+        layers = int(ll.llama_model_n_layer(self.handle)) + 1
+        return layers if self._wanted_layers == _ALL_LAYERS else min(self._wanted_layers, layers)
 
     @property
     def bos(self) -> str:
@@ -141,37 +161,71 @@ class LlamaModel(Closing):
         return text.decode("utf-8", errors="replace")
 
 
-def _load(source: Path | int) -> Any:
+def _load(sources: Sequence[Source], gpu_layers: int) -> Any:
     params = ll.llama_model_default_params()
     params.load_mode = 1  # LLAMA_LOAD_MODE_MMAP
-    params.n_gpu_layers = -1 if ll.llama_supports_gpu_offload() else 0
-    try:
-        file = _open_file(source)
-    except OSError as error:
-        raise LoadFailed(f"{source}: {error.strerror}") from error
-    errors_logged.clear()
-    try:
-        model = ll.llama_model_load_from_file_ptr(file, params)
-    finally:
-        _libc.fclose(file)
-    if not model:
-        raise LoadFailed(f"{source}: llama.cpp cannot load it: {errors_logged.summary()}")
+    params.n_gpu_layers = gpu_layers
+    with _opened(sources) as descriptors:
+        errors_logged.clear()
+        load = _load_one if len(descriptors) == 1 else _load_shards
+        model = load(descriptors, params)
+        if not model:
+            said = errors_logged.summary()
+            # A lone shard is refused for what it lacks; that it is one of several says more.
+            raise LoadFailed(f"{sources[0]}: llama.cpp cannot load it: {problem(ll._lib, _paths(descriptors)) or said}")
     return model
 
 
-def _open_file(source: Path | int) -> int:
-    fd = os.dup(source) if isinstance(source, int) else os.open(source, os.O_RDONLY | os.O_NONBLOCK)
-    try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise LoadFailed(f"{source}: not a regular file")
-        os.lseek(fd, 0, os.SEEK_SET)
-        file: int | None = _libc.fdopen(fd, b"rb")
-        if not file:
-            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-    except BaseException:
+def _load_one(descriptors: list[int], params: Any) -> Any:
+    fd = os.dup(descriptors[0])
+    os.lseek(fd, 0, os.SEEK_SET)
+    file: int | None = _libc.fdopen(fd, b"rb")
+    if not file:
         os.close(fd)
-        raise
-    return file
+        raise LoadFailed(f"a model cannot be read: {os.strerror(ctypes.get_errno())}")
+    try:
+        return ll.llama_model_load_from_file_ptr(file, params)
+    finally:
+        _libc.fclose(file)
+
+
+def _load_shards(descriptors: list[int], params: Any) -> Any:
+    paths = _paths(descriptors)
+    if problem(ll._lib, paths):
+        return None
+    array = (ctypes.c_char_p * len(paths))(*map(bytes, _paths(descriptors)))
+    return ll.llama_model_load_from_splits(array, len(paths), params)
+
+
+def _paths(descriptors: list[int]) -> list[Path]:
+    """Paths that mean the very files that are open, each read from its start: on macOS they share its position."""
+    for fd in descriptors:
+        os.lseek(fd, 0, os.SEEK_SET)
+    return [Path(f"/dev/fd/{fd}") for fd in descriptors]
+
+
+@contextmanager
+def _opened(sources: Sequence[Source]) -> Iterator[list[int]]:
+    """Descriptors of our own of the files."""
+    found: list[int] = []
+    try:
+        for source in sources:
+            found.append(_descriptor(source))
+        yield found
+    finally:
+        for fd in found:
+            os.close(fd)
+
+
+def _descriptor(source: Source) -> int:
+    try:
+        fd = os.dup(source) if isinstance(source, int) else os.open(source, os.O_RDONLY | os.O_NONBLOCK)
+    except OSError as error:
+        raise LoadFailed(f"{source}: {error.strerror}") from error
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise LoadFailed(f"{source}: not a regular file")
+    return fd
 
 
 def _unfit(model: Any, vocab: Any) -> str | None:

@@ -6,6 +6,7 @@ so that nobody can end their turn and begin another's.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from .errors import TemplateFailed
@@ -35,15 +36,16 @@ def raw_prompt(model: "LlamaModel", text: str) -> list[int]:
     return model.tokenize(text, add_special=True, parse_special=True)
 
 
-def chat_prompt(model: "LlamaModel", messages: Sequence[Message]) -> list[int]:
+def chat_prompt(model: "LlamaModel", messages: Sequence[Message], *, now: datetime | None = None) -> list[int]:
     """The tokens of a conversation in the model's own chat template, ready for the assistant's turn.
 
+    A template that asks for the time is told `now`, by default what this machine's clock shows.
     Raises TemplateFailed, also for a model without a template that is given more than one user message.
     """
     source = model.chat_template
     if source is None:
         return raw_prompt(model, _only_user_text(messages))
-    template = Template(source, bos=model.bos, eos=model.eos)
+    template = Template(source, bos=model.bos, eos=model.eos, now=now)
     rendered = _render(template, messages)
     if not any(_holds_special(model, message.content) for message in messages):
         text = _without_bos(model, rendered)

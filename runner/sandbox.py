@@ -100,14 +100,14 @@ class BoundedCode(CodeGenerator):  # type: ignore[misc]
 
 
 class Sandbox(ImmutableSandboxedEnvironment):  # type: ignore[misc]
-    """An environment for one rendering; what it builds counts against one budget."""
+    """An environment for one rendering; what it builds counts against one budget. `now` is what its clock shows."""
 
     filters: dict[str, Any]
     globals: dict[str, Any]
     code_generator_class = BoundedCode
     intercepted_binops = frozenset(["+", "*", "**", "%"])
 
-    def __init__(self) -> None:
+    def __init__(self, now: datetime) -> None:
         # Not optimized: constants are folded at run time, where they are counted.
         super().__init__(
             trim_blocks=True, lstrip_blocks=True, optimized=False, extensions=[loopcontrols, GenerationTag]
@@ -116,7 +116,7 @@ class Sandbox(ImmutableSandboxedEnvironment):  # type: ignore[misc]
         self.filters = {name: self._bounded(name, self.filters[name]) for name in FILTERS}
         self.filters |= {"tojson": _tojson, "join": self._join}
         self.globals = {name: self.globals[name] for name in ("range", "dict", "namespace")}
-        self.globals |= {"strftime_now": _strftime_now, "raise_exception": _raise_exception}
+        self.globals |= {"strftime_now": _clock(now), "raise_exception": _raise_exception}
         self.concat = self.joined
 
     def render(self, source: str, **values: Any) -> str:
@@ -201,8 +201,12 @@ def _tojson(value: Any, ensure_ascii: bool = False, indent: int | None = None, *
     return "".join(parts)
 
 
-def _strftime_now(form: str) -> str:
-    return datetime.now().strftime(form)
+def _clock(now: datetime) -> Callable[[str], str]:
+    # A function, not the method of `now`: a template must not reach the object behind it.
+    def strftime_now(form: str) -> str:
+        return now.strftime(form)
+
+    return strftime_now
 
 
 def _raise_exception(message: str) -> None:

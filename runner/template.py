@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -21,19 +22,25 @@ FILENAME = "<template>"  # what Jinja calls code that it compiled from a string
 
 
 class Template:
-    """A chat template, with the texts of the model's BOS and EOS. Raises TemplateFailed, ExtraMissing."""
+    """A chat template, with the texts of the model's BOS and EOS. Raises TemplateFailed, ExtraMissing.
 
-    def __init__(self, source: str, *, bos: str, eos: str, max_seconds: float = MAX_SECONDS) -> None:
+    Templates that ask for the time are told `now`, by default the time at which the Template was made.
+    """
+
+    def __init__(
+        self, source: str, *, bos: str, eos: str, now: datetime | None = None, max_seconds: float = MAX_SECONDS
+    ) -> None:
         if len(source) > MAX_SOURCE:
             raise TemplateFailed(f"the chat template has {len(source)} characters, more than {MAX_SOURCE}")
         self.source = source
         self._max_seconds = max_seconds
+        self._now = now or datetime.now()
         self._values: dict[str, Any] = {"bos_token": bos, "eos_token": eos, "add_generation_prompt": True}
         self._values |= {"tools": None, "documents": None}  # as transformers does: templates test them
 
     def render(self, messages: list[dict[str, str]]) -> str:
         """The conversation as the model reads it, up to where the assistant answers. Raises TemplateFailed."""
-        sandbox = _sandbox()
+        sandbox = _sandbox(self._now)
         try:
             with _deadline(self._max_seconds):
                 return sandbox.render(self.source, messages=messages, **self._values)
@@ -45,12 +52,12 @@ class Template:
             raise TemplateFailed(f"the chat template fails: {_one_line(error)}") from error
 
 
-def _sandbox() -> "Sandbox":
+def _sandbox(now: datetime) -> "Sandbox":
     try:
         from .sandbox import Sandbox
     except ImportError as error:
         raise ExtraMissing("jinja2") from error
-    return Sandbox()
+    return Sandbox(now)
 
 
 def _one_line(error: Exception) -> str:

@@ -1,6 +1,7 @@
 """A store's bucket in format 1: the backend, its journal, and the file that says which format it is."""
 
 import json
+import time
 
 from .backends import Backend
 from .digest import Digest
@@ -9,6 +10,7 @@ from .journal import Journal
 from .layout import FORMAT, FORMAT_KEY, manifest_key
 from .manifest import Manifest, canonical
 
+POLL_SECONDS = 2.0  # between two looks whether what is waited for has ended early
 _AGAIN = "put the file again"
 
 
@@ -48,6 +50,10 @@ class Bucket:
         if manifest.model != model:
             raise Damaged(f"the manifest of {model} in {self.url} describes {manifest.model}", hint=_AGAIN)
         return manifest
+
+    def wait(self, until: float) -> None:
+        """Let some seconds pass on the way to that moment of the store's time."""
+        time.sleep(max(0.0, min(until - self.journal.clock(), POLL_SECONDS)))
 
     def _check_format(self) -> bool:
         # A read, not a stat: only its answer tells a missing bucket from a missing object.

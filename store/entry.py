@@ -64,3 +64,8 @@ def ended_entry(intent: str) -> dict[str, Any]:
 def sweep_entry(digests: Iterable[Digest], *, until: float) -> dict[str, Any]:
     """A collector may delete these blobs until then, in the store's seconds since 1970."""
     return {"op": "sweep", "digests": [str(digest) for digest in digests], "until": until}
+
+
+def swept_entry(sweep: str) -> dict[str, Any]:
+    """The sweep of that ULID is over before its time: nobody needs to wait for it."""
+    return {"op": "sweep", "digests": [], "sweep": sweep}

@@ -23,6 +23,7 @@ StoreError
 ├── FileKept               a file stands where one was to be written
 ├── DiskError              the operating system refused a file or folder
 ├── RoleConflict           a stored model has another role
+├── StillNamed             a model to be removed has names that were not given
 └── FormatTooNew           written by a later llstore
 """
 
@@ -129,6 +130,10 @@ class DiskError(StoreError):
 
 class RoleConflict(StoreError):
     """The model is stored already, with another role."""
+
+
+class StillNamed(StoreError):
+    """A model that was to be removed has names that were not given."""
 
 
 class FormatTooNew(StoreError):

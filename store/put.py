@@ -143,12 +143,12 @@ def put(bucket: Bucket, request: PutRequest, upload: Upload, *, look: Callable[[
     intent = bucket.journal.append(intent_entry(sorted(upload.digests)))
     # After the intent: what a collector does from here on, it does knowing of it.
     now = look()
+    while now.swept_until:
+        # A sweep may be deleting these very blobs: what is there now cannot be relied on.
+        bucket.wait(now.swept_until)
+        now, request = look(), replace(request, force=True)
     manifest = now.stored.manifest if now.stored else upload.manifest
     _refuse_other_role(manifest, request)
-    if now.swept_until:
-        # A sweep may be deleting these very blobs: what is there now cannot be relied on until it has ended.
-        time.sleep(max(0.0, now.swept_until - bucket.journal.clock()) + 1)
-        request = replace(request, force=True)
     uploaded = sum(_settle(bucket, request, upload, file, known=now.stored is not None) for file in upload.files)
     _write_small(bucket.backend, manifest_key(manifest.model), manifest.encode())
     news = list(_news(manifest, request, stored=now.stored, intent=intent.ulid))

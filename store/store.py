@@ -2,12 +2,12 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from . import get as getting
 from . import put as putting
@@ -32,12 +32,13 @@ from .model import Model
 from .progress import Progress, silent
 from .put import PutRequest, PutResult
 from .ref import Name, Prefix, Ref
-from .sync import sync
+from .selection import Selection
+from .sync import snapshot_due, sync, write_snapshot
 from .transfer.download import Pace
 
 if TYPE_CHECKING:
     from .catalog.catalog import Catalog
-    from .catalog.selection import Selection
+
 
 Accept = Callable[[Manifest], None]
 
@@ -125,10 +126,34 @@ class Store(Closing):
         """Whether the network must not be touched; the embedded store is on no network."""
         return self._settings.offline and not self._embedded
 
+    def require_network(self, verb: str) -> None:
+        """Raises Unreachable when the network must not be touched."""
+        if self.offline:
+            raise Unreachable(f"cannot {verb} {self.url} offline", hint="leave out --offline")
+
+    def require_writable(self, verb: str) -> None:
+        """Raises Refused when the store is one to read from only."""
+        self.require_network(verb)
+        if not self.bucket.source.properties.writable:
+            raise Refused(f"{self.url} is a read-only mirror", hint=f"{verb} the store that it mirrors")
+
     def sync(self) -> None:
         """Bring the catalog up to the bucket's journal. What cannot be understood is added to `warnings`."""
         if not self.offline:
             self.warnings += sync(self.bucket, self.catalog)
+
+    def reindex(self) -> int:
+        """Make the catalog anew from the whole journal, without its snapshot; returns how many entries it has."""
+        self.require_network("reindex")
+        self.catalog.apply((), anew=True)
+        self.warnings += sync(self.bucket, self.catalog, snapshots=False)
+        return len(self.catalog.seen())
+
+    def record(self, documents: Sequence[dict[str, Any]]) -> None:
+        """Write journal entries, in order; the store must be one that can be written to."""
+        self.require_writable("write to")
+        self.catalog.apply([self.bucket.journal.append(document) for document in documents])
+        self._renew_snapshot()
 
     def resolve(self, ref: Ref) -> Digest:
         """The model a ref means. A full digest is itself; a name or prefix is looked up after a sync.
@@ -154,14 +179,12 @@ class Store(Closing):
 
     def put(self, request: PutRequest, progress: Progress = silent) -> PutResult:
         """Bring a model into the store under its digest."""
-        if self.offline:
-            raise Unreachable(f"cannot put to {self.url} offline", hint="leave out --offline")
+        self.require_network("put to")
         with ExitStack() as stack:
             sources = putting.open_sources(expand((request.path, *request.more)), stack)
             # All that can be refused is refused before anything is written.
+            self.require_writable("put to")
             bucket = self.bucket
-            if not bucket.source.properties.writable:
-                raise Refused(f"{bucket.url} is a read-only mirror", hint="put to the store that it mirrors")
             # Hashing leaves time for it: a catalog is loaded and a journal listed meanwhile.
             synced = Ahead(self.sync)
             upload = putting.examine(sources, request, progress)
@@ -174,6 +197,7 @@ class Store(Closing):
         if self._embedded and not result.deduplicated:
             for file in result.manifest.files:
                 self.cache.record(file.digest)
+        self._renew_snapshot()
         return result
 
     def get(self, ref: Ref, progress: Progress = silent, *, accept: Accept = lambda _: None) -> GetResult:
@@ -201,7 +225,7 @@ class Store(Closing):
         finally:
             self.note_damage(manifest)
 
-    def models(self, selection: "Selection | None" = None) -> list[Model]:
+    def models(self, selection: Selection | None = None) -> list[Model]:
         """The models that `selection` wants, or all, newest first; raises Refused when the store cannot be listed."""
         self.sync()
         if not self.catalog.latest() and not self.offline and not self.bucket.source.properties.listable:
@@ -281,6 +305,12 @@ class Store(Closing):
         if self.offline:
             raise ModelNotFound(f"{digest} is not on this machine", hint="ask again without --offline")
         return self.bucket.manifest(digest)
+
+    def _renew_snapshot(self) -> None:
+        # It saves others time; who may not write it has done what he came for all the same.
+        with suppress(StoreError):
+            if snapshot_due(self.bucket, self.catalog):
+                write_snapshot(self.bucket, self.catalog)
 
     def _state_of(self, upload: putting.Upload) -> putting.State:
         self.sync()

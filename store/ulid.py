@@ -7,6 +7,7 @@ ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _SHAPE = re.compile(f"[0-7][{ALPHABET}]{{25}}")
 _RANDOM_BITS = 80
 _LARGEST = (1 << 128) - 1
+LAST = "7" + "Z" * 25 + "~"  # greater than any
 
 
 def mint(clock: float, *, after: str = "") -> str:

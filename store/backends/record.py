@@ -13,12 +13,16 @@ Verb = Literal["stat", "read", "write", "list", "delete", "clock"]
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One verb that was asked for. `start` and `length` (None: all) are a read's; `length` is a write's size too."""
+    """One verb that was asked for. `start` and `length` (None: all) are a read's; `length` is a write's size too.
+
+    `after` is where a list began.
+    """
 
     verb: Verb
     key: str = ""
     start: int = 0
     length: int | None = None
+    after: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +85,7 @@ class Recorded(Wrapper):
 
     def list(self, prefix: str, *, after: str = "") -> Iterator[Stat]:
         """See Backend."""
-        self._note(Call("list", prefix))
+        self._note(Call("list", prefix, after=after))
         yield from self._backend.list(prefix, after=after)
 
     def delete(self, key: str) -> None:

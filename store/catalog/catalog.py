@@ -18,9 +18,9 @@ from ..errors import StoreError
 from ..manifest import Manifest
 from ..model import Model
 from ..ref import Name
+from ..selection import Selection
 from .file import CatalogFile
 from .rows import KINDS, Row, Rows, rows_of
-from .selection import Selection
 from .tables import ENTRIES, MARKS, METADATA, NAMES, NOTES, PUTS
 from .where import conditions, order
 
@@ -200,12 +200,12 @@ def _settle_lives(connection: Connection, touched: list[str]) -> None:
     other = PUTS.alias("other")
     removed = (
         select(func.coalesce(func.max(ENTRIES.c.ulid), ""))
-        .where(ENTRIES.c.digest == PUTS.c.digest, ENTRIES.c.op == "remove")
+        .where(ENTRIES.c.digest == other.c.digest, ENTRIES.c.op == "remove")
+        .correlate(other)
         .scalar_subquery()
     )
-    first = (
-        select(func.min(other.c.ulid)).where(other.c.digest == PUTS.c.digest, other.c.ulid > removed).scalar_subquery()
-    )
+    since = select(func.min(other.c.ulid)).where(other.c.digest == PUTS.c.digest, other.c.ulid > removed)
+    first = since.correlate(PUTS).scalar_subquery()
     for start in range(0, len(touched), _AT_ONCE):
         some = PUTS.c.digest.in_(touched[start : start + _AT_ONCE])
         connection.execute(update(PUTS).where(some).values(live=func.coalesce(PUTS.c.ulid == first, False)))

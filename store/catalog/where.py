@@ -6,8 +6,8 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, func, or_, select
 
+from ..selection import Selection, Sort
 from .rows import KINDS
-from .selection import Selection, Sort
 from .tables import NAMES, NOTES, PUTS
 
 _COMPARE = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge, "=": operator.eq}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from .. import ulid
 from ..bucket import Bucket
 from ..digest import Digest
-from ..entry import sweep_entry
+from ..entry import sweep_entry, swept_entry
 from ..progress import Progress
 from ..snapshot import INTENT_SECONDS
 from ..sync import sync
@@ -39,30 +39,36 @@ class Collected:
 
 
 class Collector:
-    """Deletes what no live model of `bucket` names; `catalog` is brought up to its whole journal first."""
+    """Deletes what no live model of `bucket` names; `catalog` is brought up to its whole journal first.
+
+    `remarks` are about entries that could not be read.
+    """
 
     def __init__(self, bucket: Bucket, catalog: "Catalog", progress: Progress) -> None:
         self._bucket, self._catalog, self._progress = bucket, catalog, progress
+        self.remarks: list[str] = []
 
     def plan(self, *, grace: float = GRACE_SECONDS) -> Collected:
         """What would be deleted now."""
-        sync(self._bucket, self._catalog, whole=True)
+        self.remarks += sync(self._bucket, self._catalog, whole=True)
         return _sorted_out(self._unneeded(grace), self._intended())
 
     def collect(self, *, grace: float = GRACE_SECONDS) -> Collected:
         """Delete what no live model names and was last written more than `grace` seconds ago."""
-        sync(self._bucket, self._catalog, whole=True)
+        self.remarks += sync(self._bucket, self._catalog, whole=True)
         found = self._unneeded(grace)
         digests = set(sorted({candidate.digest for candidate in found})[:_DIGESTS_AT_ONCE])
         if not digests:
             return Collected((), ())
         until = self._bucket.journal.clock() + SWEEP_SECONDS
-        self._bucket.journal.append(sweep_entry(sorted(digests), until=until))
+        sweep = self._bucket.journal.append(sweep_entry(sorted(digests), until=until))
         # Only now: whoever writes an intent after this sees the sweep, and whoever wrote one before is seen.
-        sync(self._bucket, self._catalog)
+        self.remarks += sync(self._bucket, self._catalog)
         swept = digests - self._live()
         plan = _sorted_out([candidate for candidate in found if candidate.digest in swept], self._intended())
         done = self._delete(plan.deleted, until=until - _MARGIN)
+        # Whoever waits for the sweep's end need not wait for its time. After a failure that is not known.
+        self._bucket.journal.append(swept_entry(sweep.ulid))
         later = sum(candidate.digest not in digests for candidate in found)
         return Collected(plan.deleted[:done], plan.held, left=len(plan.deleted) - done + later)
 

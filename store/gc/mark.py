@@ -33,9 +33,10 @@ def candidates(objects: Iterable[Stat], *, live: Collection[Digest], before: flo
 
 
 def swept_until(sweeps: Iterable[Entry], digests: Collection[Digest], *, now: float) -> float:
-    """When the last open one of the sweeps that may delete one of `digests` ends; 0 when none is open."""
-    wanted = {str(digest) for digest in digests}
-    ends = [_end(sweep, wanted) for sweep in sweeps]
+    """When the last of the sweeps that may delete one of `digests` ends; 0 when none of them is open."""
+    listed, wanted = list(sweeps), {str(digest) for digest in digests}
+    over = {str(sweep.document.get("sweep")) for sweep in listed}
+    ends = [_end(sweep, wanted) for sweep in listed if sweep.ulid not in over]
     return max((end for end in ends if end > now), default=0.0)
 
 

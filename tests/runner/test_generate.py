@@ -130,7 +130,7 @@ def test_the_same_seed_gives_the_same_text_and_another_seed_another(chat_model: 
 def test_the_seed_that_was_drawn_makes_the_text_again(chat_model: LlamaModel) -> None:
     prompt = raw_prompt(chat_model, "Once upon a time")
     drawn = generate(chat_model, prompt, temperature=1.0, max_tokens=16)
-    again = generate(chat_model, prompt, temperature=1.0, max_tokens=16, seed=drawn.seed)
+    again = generate(chat_model, prompt, temperature=1.0, max_tokens=16, seed=drawn.sampling.seed)
     assert again.text == drawn.text
 
 

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from llstore.runner import DecodeFailed, LoadFailed, PromptEmpty, PromptTooLong, RunnerError, Sampling
+from llstore.runner import DecodeFailed, InvalidEngine, LoadFailed, PromptEmpty, PromptTooLong, RunnerError, Sampling
 from llstore.runner.build import build, cpu_features
 from llstore.runner.context import LlamaContext
+from llstore.runner.engine_settings import EngineSettings
 from llstore.runner.llama import LlamaModel
 from llstore.runner.llama_log import ErrorLines
 from llstore.runner.sampler import Sampler
@@ -97,7 +98,7 @@ def test_a_missing_file_a_folder_and_a_pipe_are_load_errors(tmp_path: Path) -> N
 
 def test_nothing_can_be_asked_of_a_closed_model(smollm2: Path) -> None:
     model = LlamaModel(smollm2)
-    context = LlamaContext(model, 256)
+    context = LlamaContext(model, EngineSettings(256))
     model.close()
     model.close()
     for ask in (
@@ -106,7 +107,7 @@ def test_nothing_can_be_asked_of_a_closed_model(smollm2: Path) -> None:
         lambda: model.is_end(1),
         lambda: model.context_length,
         lambda: model.chat_template,
-        lambda: LlamaContext(model, 256),
+        lambda: LlamaContext(model, EngineSettings(256)),
         lambda: context.decode([1]),
         context.logits,
     ):
@@ -118,12 +119,12 @@ def test_nothing_can_be_asked_of_a_closed_model(smollm2: Path) -> None:
 def test_a_token_outside_the_vocabulary_is_an_error(model: LlamaModel, token: int) -> None:
     with pytest.raises(RunnerError, match="49152"):
         model.piece(token)
-    with LlamaContext(model, 256) as context, pytest.raises(RunnerError, match="49152"):
+    with LlamaContext(model, EngineSettings(256)) as context, pytest.raises(RunnerError, match="49152"):
         context.decode([1, token])
 
 
 def test_a_context_holds_no_more_than_it_was_made_for(model: LlamaModel) -> None:
-    with LlamaContext(model, 256) as context:
+    with LlamaContext(model, EngineSettings(256)) as context:
         context.decode([1] * 250)
         with pytest.raises(PromptTooLong):
             context.decode([1] * 7)
@@ -132,21 +133,21 @@ def test_a_context_holds_no_more_than_it_was_made_for(model: LlamaModel) -> None
 
 
 def test_a_context_decodes_no_empty_list(model: LlamaModel) -> None:
-    with LlamaContext(model, 256) as context, pytest.raises(PromptEmpty):
+    with LlamaContext(model, EngineSettings(256)) as context, pytest.raises(PromptEmpty):
         context.decode([])
 
 
 @pytest.mark.parametrize("n_ctx", [0, -1])
 def test_a_context_of_no_tokens_is_an_error(model: LlamaModel, n_ctx: int) -> None:
-    with pytest.raises(LoadFailed):
-        LlamaContext(model, n_ctx)
+    with pytest.raises(InvalidEngine, match="context_size"):
+        LlamaContext(model, EngineSettings(n_ctx))
 
 
 def test_nothing_is_sampled_before_something_is_decoded(model: LlamaModel) -> None:
     for temperature in (0.0, 1.0):
         sampling = Sampling(temperature=temperature)
         with (
-            LlamaContext(model, 256) as context,
+            LlamaContext(model, EngineSettings(256)) as context,
             Sampler(sampling, 1) as sampler,
             pytest.raises(DecodeFailed),
         ):
@@ -155,7 +156,7 @@ def test_nothing_is_sampled_before_something_is_decoded(model: LlamaModel) -> No
 
 def test_chunks_give_the_logits_of_one_decode(model: LlamaModel) -> None:
     tokens = model.tokenize("The sea was calm and the ship was", add_special=True, parse_special=False)
-    with LlamaContext(model, 256) as whole, LlamaContext(model, 256) as parts:
+    with LlamaContext(model, EngineSettings(256)) as whole, LlamaContext(model, EngineSettings(256)) as parts:
         whole.decode(tokens)
         for token in tokens:
             parts.decode([token])
@@ -166,7 +167,10 @@ def test_chunks_give_the_logits_of_one_decode(model: LlamaModel) -> None:
 
 def test_nan_logits_are_an_error_not_a_token(model: LlamaModel) -> None:
     for temperature in (0.0, 1.0):
-        with LlamaContext(model, 256) as context, Sampler(Sampling(temperature=temperature), 1) as sampler:
+        with (
+            LlamaContext(model, EngineSettings(256)) as context,
+            Sampler(Sampling(temperature=temperature), 1) as sampler,
+        ):
             context.decode([1])
             context.logits()[7] = np.nan
             with pytest.raises(DecodeFailed, match="NaN"):
@@ -176,7 +180,7 @@ def test_nan_logits_are_an_error_not_a_token(model: LlamaModel) -> None:
 def test_a_closed_sampler_samples_nothing(model: LlamaModel) -> None:
     sampler = Sampler(Sampling(temperature=1.0), 1)
     sampler.close()
-    with LlamaContext(model, 256) as context:
+    with LlamaContext(model, EngineSettings(256)) as context:
         context.decode([1])
         with pytest.raises(DecodeFailed):
             sampler.sample(context)

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from ..errors import InvalidFilter
-from ..sizes import parse_size
+from .errors import InvalidFilter
+from .sizes import parse_size
 
 _SIZE = re.compile(r"\s*(<=|>=|<|>|=)?\s*(.+)")
 

@@ -1,0 +1,57 @@
+"""How llama.cpp is set up for a generation, as far as it can change what is generated: plain numbers, checked once."""
+
+import os
+from dataclasses import dataclass, field
+
+from .errors import InvalidEngine
+
+BATCH = 512  # tokens in one llama_decode; more than n_batch aborts
+MAX_COUNT = 2**31 - 1
+
+# The types of a KV cache that llama.cpp offers, as numbers of enum ggml_type.
+KV_TYPES = {"f32": 0, "f16": 1, "q4_0": 2, "q8_0": 8, "bf16": 30}
+
+# Field: least, most. ggml takes at most 512 threads (GGML_MAX_N_THREADS) and aborts beyond.
+RANGES = {
+    "context_size": (1, MAX_COUNT),
+    "threads": (1, 512),
+    "batch_size": (1, 65536),
+    "gpu_layers": (0, MAX_COUNT),
+}
+
+
+def usable_cores() -> int:
+    """How many cores this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """The settings of one engine.
+
+    `context_size` is the tokens it holds, `batch_size` those of one llama_decode, `threads` are used for prefill and
+    decode alike, `gpu_layers` counts the layers on a GPU, the output's among them. Raises InvalidEngine.
+    """
+
+    context_size: int
+    threads: int = field(default_factory=lambda: min(usable_cores(), RANGES["threads"][1]))
+    batch_size: int = BATCH
+    # Measured: with it on, greedy text differs from llama-cpp-python's default.
+    flash_attention: bool = False
+    key_type: str = "f16"
+    value_type: str = "f16"
+    gpu_layers: int = 0
+
+    def __post_init__(self) -> None:
+        for name, (least, most) in RANGES.items():
+            value = getattr(self, name)
+            if type(value) is not int or not least <= value <= most:
+                raise InvalidEngine(f"{name} is {value!r}; it must be a whole number from {least} to {most}")
+        for name in ("key_type", "value_type"):
+            value = getattr(self, name)
+            if value not in KV_TYPES:
+                raise InvalidEngine(f"{name} is {value!r}; it must be one of {', '.join(KV_TYPES)}")
+        if type(self.flash_attention) is not bool:
+            raise InvalidEngine(f"flash_attention is {self.flash_attention!r}; it must be true or false")

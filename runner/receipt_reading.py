@@ -1,0 +1,149 @@
+"""From the bytes of a run receipt to a Receipt: nothing in it is believed before it was checked."""
+
+import dataclasses
+import json
+from datetime import datetime
+from typing import TYPE_CHECKING, cast
+
+from ..store.errors import FormatTooNew
+from ..store.manifest import Role
+from .ask import Ask, Chat, Raw
+from .build_facts import BuildFacts
+from .engine_settings import EngineSettings
+from .errors import InvalidEngine, InvalidReceipt, InvalidSampling, TemplateFailed
+from .fields import Fields
+from .generate import FinishReason
+from .prompt import Message
+from .receipt import FORMAT, KIND, Output, Reading, Receipt, UsedFile, UsedModel, tokens_digest
+from .sampling import MAX_SEED, Sampling
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+_UPGRADE = "upgrade: pip install -U llstore"
+_NAMES = (
+    *("kind", "format", "created", "model", "manifest", "files", "template", "adapters", "program", "prompt"),
+    *("prompt_digest", "prompt_tokens", "prompt_tokens_digest", "sampling", "engine", "build", "output"),
+)
+
+
+def decode(data: bytes) -> Receipt:
+    """The receipt in `data`. Raises InvalidReceipt or FormatTooNew."""
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise InvalidReceipt("it is not JSON") from error
+    if not isinstance(document, dict) or document.get("kind") != KIND:
+        raise InvalidReceipt(f"it does not say that its kind is {KIND}")
+    _refuse_newer(document.get("format"))
+    fields = Fields(document, *_NAMES)
+    if fields.any("adapters") != [] or fields.any("program") is not None:
+        raise FormatTooNew("it names adapters or a program, which this llstore does not run", hint=_UPGRADE)
+    try:
+        return _receipt(fields)
+    except (InvalidSampling, InvalidEngine, TemplateFailed) as error:
+        raise InvalidReceipt(str(error)) from error
+    except UnicodeEncodeError as error:
+        raise InvalidReceipt("it holds half of a surrogate pair, which is no text") from error
+
+
+def _refuse_newer(format_: object) -> None:
+    if type(format_) is not int or format_ < 1:
+        raise InvalidReceipt(f"its format is {format_!r:.40}")
+    if format_ > FORMAT:
+        raise FormatTooNew(f"it is of format {format_}, and this llstore reads {FORMAT}", hint=_UPGRADE)
+
+
+def _receipt(fields: Fields) -> Receipt:
+    receipt = Receipt(
+        model=UsedModel(fields.digest("model"), fields.digest("manifest"), fields.items("files", _file)),
+        ask=_ask(fields.inner("prompt", "messages", "raw", "clock")),
+        reading=_reading(fields),
+        sampling=_sampling(fields.inner("sampling", *_names(Sampling))),
+        engine=_engine(fields.inner("engine", *_names(EngineSettings))),
+        build=BuildFacts.read(fields.inner("build", *_names(BuildFacts))),
+        output=_output(fields.inner("output", "tokens", "tokens_digest", "text", "finish_reason")),
+        created=fields.whole("created", most=2**53),
+    )
+    if receipt.ask.digest != fields.digest("prompt_digest"):
+        raise InvalidReceipt("prompt_digest is not that of its prompt")
+    return receipt
+
+
+def _names(kind: "type[DataclassInstance]") -> list[str]:
+    return [field.name for field in dataclasses.fields(kind)]
+
+
+def _file(value: object, path: str) -> UsedFile:
+    fields = Fields(value, "role", "digest", where=path)
+    try:
+        return UsedFile(Role(fields.text("role")), fields.digest("digest"))
+    except ValueError as error:
+        raise InvalidReceipt(f"{path}.role is not one of a file") from error
+
+
+def _ask(fields: Fields) -> Ask:
+    if fields.any("messages") is None:
+        if fields.any("clock") is not None:
+            raise InvalidReceipt("prompt.clock stands beside a raw prompt")
+        return Raw(fields.text("raw"))
+    if fields.any("raw") is not None:
+        raise InvalidReceipt("prompt has messages and a raw text")
+    return Chat(fields.items("messages", _message), _clock(fields.text("clock")))
+
+
+def _message(value: object, path: str) -> Message:
+    fields = Fields(value, "role", "content", where=path)
+    return Message(fields.text("role"), fields.text("content"))
+
+
+def _clock(text: str) -> datetime:
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise InvalidReceipt("prompt.clock is not a time") from error
+    if found.tzinfo is not None:
+        raise InvalidReceipt("prompt.clock is not a local time")
+    return found
+
+
+def _reading(fields: Fields) -> Reading:
+    return Reading(
+        template=fields.digest_or_none("template"),
+        count=fields.whole("prompt_tokens"),
+        digest=fields.digest("prompt_tokens_digest"),
+    )
+
+
+def _sampling(fields: Fields) -> Sampling:
+    return Sampling(
+        temperature=fields.any("temperature"),
+        top_k=fields.any("top_k"),
+        top_p=fields.any("top_p"),
+        min_p=fields.any("min_p"),
+        seed=fields.whole("seed", most=MAX_SEED),
+        max_tokens=fields.any("max_tokens"),
+        stop=fields.texts("stop"),
+    )
+
+
+def _engine(fields: Fields) -> EngineSettings:
+    return EngineSettings(
+        context_size=fields.any("context_size"),
+        threads=fields.any("threads"),
+        batch_size=fields.any("batch_size"),
+        flash_attention=fields.any("flash_attention"),
+        key_type=fields.text("key_type"),
+        value_type=fields.text("value_type"),
+        gpu_layers=fields.any("gpu_layers"),
+    )
+
+
+def _output(fields: Fields) -> Output:
+    reason = fields.text("finish_reason")
+    if reason not in ("stop", "length"):
+        raise InvalidReceipt(f"output.finish_reason is {reason!r:.40}")
+    output = Output(fields.wholes("tokens"), fields.text("text"), cast("FinishReason", reason))
+    if tokens_digest(output.tokens) != fields.digest("tokens_digest"):
+        raise InvalidReceipt("output.tokens_digest is not that of its tokens")
+    return output
