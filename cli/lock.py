@@ -39,11 +39,13 @@ def lock(
         if not check:
             _renew(found, project, names, json=json, quiet=quiet)
             return
-        wrong = _check(found, load(project.lock), project.wanted, current=current, quiet=quiet)
+        locked = load(project.lock)
+        wrong = _check(found, locked, project.wanted, current=current, quiet=quiet)
     if json:
         print_json({"holds": not wrong, "findings": [asdict(one) for one in wrong]})
     for one in () if json else wrong:
         print(printable(str(one)))
+    remark(f"{FILE} does not hold" if wrong else f"{FILE} holds: {len(locked.models)} models", quiet=quiet)
     raise typer.Exit(LOCK if wrong else 0)
 
 

@@ -8,7 +8,7 @@ from ..manifest import Manifest
 from .lockfile import FILE, Locked, Lockfile
 from .project import Wanted
 
-Kind = Literal["project", "absent", "differs", "moved"]
+Kind = Literal["project", "absent", "differs", "moved", "removed"]
 
 _FACTS = ("architecture", "parameters", "quantization", "license", "template")
 

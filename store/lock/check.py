@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from functools import partial
 
 from ..backends import Backend
-from ..digest import Digest
 from ..errors import AmbiguousRef, KeyNotFound, ModelNotFound
 from ..lanes import side_by_side
 from ..layout import blob_key
@@ -27,20 +26,27 @@ def in_store(store: Store, models: Sequence[Locked]) -> list[Disagreement]:
 
 
 def current(store: Store, models: Sequence[Locked]) -> list[Disagreement]:
-    """The models whose ref means another model now, or none; after one sync."""
-    found: list[Disagreement] = []
-    if not all(isinstance(model.meaning, Digest) for model in models):
-        store.sync()
-    for model in models:
-        try:
-            now = store.resolve_synced(model.meaning)
-        except (ModelNotFound, AmbiguousRef) as error:
-            found.append(Disagreement(model.name, "moved", str(error)))
-            continue
-        if now != model.digest:
-            message = f"{model.ref} moved from {model.digest} to {now}; llstore lock {model.name} takes it over"
-            found.append(Disagreement(model.name, "moved", message))
-    return found
+    """The models that were removed, and those whose ref means another model now, or none; after one sync."""
+    store.sync()
+    found = [_today(store, model) for model in models]
+    return [one for one in found if one]
+
+
+def _today(store: Store, model: Locked) -> Disagreement | None:
+    # What the catalog does not know was not removed: a mirror's may be older than the model.
+    if not store.catalog.holds(model.digest) and any(
+        entry.op == "remove" for entry in store.catalog.history(model=model.digest)
+    ):
+        gone = f"{model.digest} was removed from {store.url}: its bytes go with the next llstore gc"
+        return Disagreement(model.name, "removed", gone)
+    try:
+        now = store.resolve_synced(model.meaning)
+    except (ModelNotFound, AmbiguousRef) as error:
+        return Disagreement(model.name, "moved", str(error))
+    if now == model.digest:
+        return None
+    moved = f"{model.ref} moved from {model.digest} to {now}; llstore lock {model.name} takes it over"
+    return Disagreement(model.name, "moved", moved)
 
 
 def _look(store: Store, model: Locked) -> list[Disagreement]:

@@ -12,6 +12,7 @@ import tiny as tiny_model
 from faulty import faulty
 from seaweed import SeaweedFS
 
+from llstore.cli import settings
 from llstore.store import Digest, Name, PutRequest, Role, Settings, Store
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -96,7 +97,14 @@ def test_sync_prints_a_name_and_a_path_a_line(llstore: Command, project: Path, t
     ]
 
 
-def test_sync_works_from_a_folder_below_and_by_profile(llstore: Command, project: Path) -> None:
+def test_the_project_is_found_from_a_folder_below(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (project / "deep/down").mkdir(parents=True)
+    monkeypatch.chdir(project / "deep/down")
+    assert settings.project().lock == project / "llstore.lock"
+    assert [one.name for one in settings.project().wanted] == ["chat", "terms"]
+
+
+def test_sync_takes_a_profile_and_what_is_in_none(llstore: Command, project: Path) -> None:
     done(llstore("lock"))
     write(project, MODELS.replace('"team/chat:prod"', '{ref = "team/chat:prod", profiles = ["ci"]}'))
     done(llstore("sync"))

@@ -13,6 +13,7 @@ from llstore.store import Digest, Manifest, Name, PutRequest, Role, Settings, St
 from llstore.store.backends.record import Recorded
 from llstore.store.blocks import BLOCK_SIZE
 from llstore.store.bucket import Bucket
+from llstore.store.curate import remove
 from llstore.store.errors import Damaged, LockBroken, ModelNotFound, OverBudget
 from llstore.store.layout import blob_key, manifest_key
 from llstore.store.lock.check import current, in_store
@@ -321,6 +322,15 @@ def test_a_moved_name_and_one_that_is_gone_are_not_current(machine: Machine, loc
         f"chat: team/chat:prod moved from {lock.models[1].digest} to {moved}",
         f"gone: no model team/gone:latest in {store.url}",
     ]
+
+
+def test_a_removed_model_is_not_current_however_it_is_pinned(machine: Machine, lock: Lockfile) -> None:
+    chat = replace(lock.models[1], ref=str(lock.models[1].digest))
+    assert current(machine("b"), [chat]) == []
+    remove(machine("a"), [chat.digest], force=True)
+    assert in_store(machine("b"), [chat]) == [], "its bytes are there until they are collected"
+    (found,) = current(machine("b"), [chat, lock.models[2]])
+    assert (found.name, found.kind) == ("chat", "removed")
 
 
 def test_names_are_looked_up_in_one_sync_and_full_digests_in_none(machine: Machine, lock: Lockfile) -> None:
