@@ -15,6 +15,7 @@ from ..layout import PARTIAL
 from ..manifest import FileEntry, Manifest, main_of
 from ..progress import Progress, silent
 from ..store import Store
+from ..transfer.download import Pace
 from ..transfer.partial import partials
 from .agreement import with_manifest
 from .lockfile import FILE, Locked
@@ -82,19 +83,22 @@ def _kept(store: Store, model: Locked) -> Manifest | None:
 def _of_store(store: Store, model: Locked, kept: Manifest | None) -> Manifest:
     if kept:
         return kept
-    if store.offline:
+    found = store.cache.manifest(model.digest) if store.offline else _in_bucket(store, model)
+    if not found:
         raise ModelNotFound(f"{model.name} {model.digest} is not on this machine", hint="sync once without --offline")
-    try:
-        found = store.bucket.manifest(model.digest)
-    except ModelNotFound as error:
-        raise absent(model, store.url) from error
     if wrong := with_manifest(model, found):
         raise LockBroken(str(wrong[0]), hint="llstore lock makes it anew")
     return found
 
 
-def absent(model: Locked, url: str) -> LockBroken:
-    """The error for a locked model that the store does not have."""
+def _in_bucket(store: Store, model: Locked) -> Manifest:
+    try:
+        return store.bucket.manifest(model.digest)
+    except ModelNotFound as error:
+        raise _absent(model, store.url) from error
+
+
+def _absent(model: Locked, url: str) -> LockBroken:
     return LockBroken(
         f"{FILE} names {model.name} {model.digest}, which is not in {url}",
         hint="put it there again, or llstore lock resolves its ref anew",
@@ -122,16 +126,19 @@ def _not_here(
 def _fetch(
     store: Store, files: Sequence[FileEntry], *, keep: Collection[Digest], progress: Progress
 ) -> list[CachedFile]:
-    fetch = replace(store.fetching(silent), keep=frozenset(keep))
+    fetch = store.fetching(silent)
+    fetch = replace(fetch, keep=frozenset(keep), pace=share(fetch.pace, len(files)))
     _make_room(fetch, files)
     shown = _Together(progress, total=sum(file.size for file in files))
-    if len(files) > 1:
-        # Several at once fill a line with half the connections each.
-        fetch = replace(fetch, pace=replace(fetch.pace, connections=max(1, fetch.pace.connections // 2)))
     # The largest is the last to be done: it begins first.
     order = sorted(files, key=lambda file: -file.size)
     calls = [partial(getting.get_file, file, replace(fetch, progress=shown.of(file))) for file in order]
     return side_by_side(calls, at_once=LANES, stopping=shown.stopping)
+
+
+def share(pace: Pace, files: int) -> Pace:
+    """How hard to pull each of so many files: several at once fill a line with half the connections each."""
+    return replace(pace, connections=max(1, pace.connections // 2)) if files > 1 else pace
 
 
 def _make_room(fetch: Fetch, files: Sequence[FileEntry]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from mirror import Mirror, mirror
 
-from llstore.store import Digest, Manifest, Name, PutRequest, Role, Settings, Store
+from llstore.store import Digest, Manifest, Name, Pace, PutRequest, Role, Settings, Store
 from llstore.store.backends.record import Recorded
 from llstore.store.blocks import BLOCK_SIZE
 from llstore.store.bucket import Bucket
@@ -20,7 +20,7 @@ from llstore.store.lock.check import current, in_store
 from llstore.store.lock.lockfile import Locked, Lockfile
 from llstore.store.lock.project import Wanted
 from llstore.store.lock.resolve import renew
-from llstore.store.lock.sync import Synced, bring
+from llstore.store.lock.sync import Synced, bring, share
 
 Machine = Callable[..., Store]
 SPARE = 3 * 4096  # the disk gives whole pages
@@ -152,6 +152,11 @@ class Meeting(Recorded):
         return super().stat(key)
 
 
+def test_several_files_at_once_have_half_the_connections_each() -> None:
+    assert [share(Pace(connections=4), files).connections for files in (1, 2, 9)] == [4, 2, 2]
+    assert share(Pace(connections=1), 2).connections == 1
+
+
 def test_what_does_not_fit_is_refused_before_a_byte_moves(machine: Machine, lock: Lockfile, server: Mirror) -> None:
     budget = sum(model.size for model in lock.models) - 1
     assert max(model.size for model in lock.models) < budget, "each alone would fit"
@@ -164,10 +169,11 @@ def test_what_does_not_fit_is_refused_before_a_byte_moves(machine: Machine, lock
 
 def test_room_is_made_by_what_is_not_locked(machine: Machine, lock: Lockfile, tmp_path: Path) -> None:
     other = put(machine("a"), tmp_path / "other", os.urandom(1_000_000), "team/other")
-    store = machine("b", cache_max_bytes=sum(model.size for model in lock.models) + 500_000)
+    store = machine("b", cache_max_bytes=sum(model.size for model in lock.models) + 900_000)
     bring(store, lock.models[1:])
     # The locked ones are the least recently used, and stay.
     store.get(other)
+    assert len(store.cache.entries()) == 3
     bring(store, lock.models)
     assert {blob.digest for blob in store.cache.entries()} == {model.digest for model in lock.models}
 
@@ -238,7 +244,8 @@ def test_a_lock_that_says_other_than_the_store_does_not_hold(
 ) -> None:
     chat = lock.models[1]
     edited = replace(chat, files=(change(chat.files[0]),))  # type: ignore[arg-type]
-    for store in (machine("b"), machine("a")):
+    bring(machine("warm"), lock.models)
+    for store in (machine("b"), machine("warm"), machine("warm", offline=True)):
         with pytest.raises(LockBroken, match=r"^chat: "):
             bring(store, [lock.models[0], edited])
         assert [one.kind for one in in_store(store, [edited])] == ["differs"]
@@ -251,8 +258,13 @@ def test_a_manifest_that_another_store_left_in_the_cache_is_asked_for_anew(
     with Store(Settings(cache=tmp_path / "b/c", data=tmp_path / "b/d", url=(tmp_path / "elsewhere").as_uri())) as store:
         night = put(store, tmp_path / "night", b"good night", "team/x", role=Role.LICENSE)
         store.get(night)
-    synced = bring(machine("b"), lock.models)
-    assert synced[2].files[0].entry.role is Role.OTHER
+        assert store.cache.manifest(night) == Manifest.decode(
+            (tmp_path / "elsewhere" / manifest_key(night)).read_bytes()
+        )
+    bring(machine("b"), lock.models)
+    kept = machine("b").cache.manifest(night)
+    assert kept
+    assert kept.main.role is Role.OTHER
 
 
 def test_a_manifest_of_an_older_spelling_is_that_of_the_same_files(machine: Machine, lock: Lockfile, www: Path) -> None:
