@@ -1,6 +1,7 @@
 """Sync and check: the cache holds what is locked and nothing else is asked for, from any kind of store."""
 
 import os
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -32,10 +33,27 @@ WANTED = (
 )
 
 
+@pytest.fixture(scope="module")
+def stored(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Lockfile]:
+    """A store of three models and their lock: a real one, a larger one, and one of the profile `night`."""
+    folder = tmp_path_factory.mktemp("stored")
+    (folder / "www").mkdir()
+    with Store(Settings(cache=folder / "c", data=folder / "d", url=(folder / "www").as_uri())) as store:
+        store.put(PutRequest(tiny, name=Name.parse("team/chat:prod")))
+        put(store, folder / "big", os.urandom(400_001), "team/big")
+        put(store, folder / "night", b"good night", "team/night")
+        return folder / "www", renew(store, WANTED, None)
+
+
 @pytest.fixture
-def www(tmp_path: Path) -> Path:
-    (tmp_path / "www").mkdir()
-    return tmp_path / "www"
+def www(stored: tuple[Path, Lockfile], tmp_path: Path) -> Path:
+    """A copy of that store of the test's own."""
+    return Path(shutil.copytree(stored[0], tmp_path / "www"))
+
+
+@pytest.fixture
+def lock(stored: tuple[Path, Lockfile]) -> Lockfile:
+    return stored[1]
 
 
 @pytest.fixture
@@ -57,16 +75,6 @@ def put(store: Store, path: Path, data: bytes, name: str, **request: object) -> 
     path.write_bytes(data)
     request.setdefault("role", Role.OTHER)
     return store.put(PutRequest(path, name=Name.parse(name), **request)).manifest.model  # type: ignore[arg-type]
-
-
-@pytest.fixture
-def lock(machine: Machine, tiny: Path, tmp_path: Path) -> Lockfile:
-    """Three models in the store: a real one, a larger one, and one of the profile `night`."""
-    store = machine("a")
-    store.put(PutRequest(tiny, name=Name.parse("team/chat:prod")))
-    put(store, tmp_path / "big", os.urandom(400_001), "team/big")
-    put(store, tmp_path / "night", b"good night", "team/night")
-    return renew(store, WANTED, None)
 
 
 @pytest.fixture
