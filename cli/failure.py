@@ -15,7 +15,7 @@ from ..store import errors as store_errors
 from .output import printable
 from .settings import InvalidSettings
 
-FAILED, USAGE, NOT_FOUND, DAMAGED, UNREACHABLE, NO_SPACE, UNSAFE = range(1, 8)
+FAILED, USAGE, NOT_FOUND, DAMAGED, UNREACHABLE, NO_SPACE, UNSAFE, LOCK = range(1, 9)
 INTERRUPTED = 130
 
 # The first row whose class fits gives the code.
@@ -25,6 +25,7 @@ _CODES: tuple[tuple[type[Exception], int], ...] = (
     (store_errors.InvalidUrl, USAGE),
     (store_errors.InvalidLabel, USAGE),
     (store_errors.InvalidFilter, USAGE),
+    (store_errors.InvalidProject, USAGE),
     (InvalidSettings, USAGE),
     (runner_errors.InvalidSampling, USAGE),
     (runner_errors.InvalidEngine, USAGE),
@@ -37,6 +38,7 @@ _CODES: tuple[tuple[type[Exception], int], ...] = (
     (store_errors.Refused, UNREACHABLE),
     (store_errors.NoSpace, NO_SPACE),
     (store_errors.Unsafe, UNSAFE),
+    (store_errors.LockBroken, LOCK),
     (store_errors.StoreError, FAILED),
     (runner_errors.RunnerError, FAILED),
 )

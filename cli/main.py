@@ -10,7 +10,25 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from . import cache, check, diff, doctor, fsck, get, list_, names, put, replay, run, show, space, store
+from . import (
+    cache,
+    check,
+    ci,
+    diff,
+    doctor,
+    fsck,
+    get,
+    list_,
+    lock,
+    names,
+    put,
+    replay,
+    run,
+    show,
+    space,
+    store,
+    sync,
+)
 from .failure import INTERRUPTED, USAGE, report
 
 app = typer.Typer(
@@ -27,6 +45,8 @@ app.command("list")(list_.list_models)
 app.command("show")(show.show)
 app.command("diff")(diff.diff)
 app.command("run")(run.run)
+app.command("lock")(lock.lock)
+app.command("sync")(sync.sync)
 app.command("replay")(replay.replay)
 app.command("tag")(names.tag)
 app.command("untag")(names.untag)
@@ -40,6 +60,7 @@ app.command("fsck")(fsck.fsck)
 app.command("reindex")(store.reindex)
 app.command("doctor")(doctor.doctor)
 app.add_typer(cache.app, name="cache")
+app.add_typer(ci.app, name="ci")
 app.add_typer(store.app, name="store")
 
 

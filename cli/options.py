@@ -12,3 +12,7 @@ StoreOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 OfflineOption = Annotated[bool, typer.Option("--offline", help="Never touch the network.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no remarks.")]
+ProfileOption = Annotated[
+    list[str] | None,
+    typer.Option("--profile", metavar="P", help="Only models of this profile and of none; may be repeated."),
+]

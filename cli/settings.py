@@ -1,10 +1,14 @@
 """The settings of one command: flags, then LLSTORE_* variables, then the project's file, then the user's."""
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..store import Pace, Settings
+from ..store.errors import FileNotThere
+from ..store.lock import FILE as LOCK_FILE
+from ..store.lock import Wanted, parse_models
 from ..store.sizes import parse_size
 from ..store.store import MOST_CONNECTIONS
 
@@ -21,6 +25,27 @@ class InvalidSettings(Exception):
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
         self.hint = hint
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """A project's folder, and the models that its llstore.toml wants."""
+
+    folder: Path
+    wanted: tuple[Wanted, ...]
+
+    @property
+    def lock(self) -> Path:
+        """Where its lock lies."""
+        return self.folder / LOCK_FILE
+
+
+def project() -> Project:
+    """The project of the working folder; raises FileNotThere when there is none, InvalidSettings, InvalidProject."""
+    path = _project_file()
+    if not path.is_file():
+        raise FileNotThere(f"no {FILE} in {path.parent} or above it", hint="it says what a project wants: docs/ci.md")
+    return Project(path.parent, parse_models(_read(path, _PROJECT_KEYS).get("models")))
 
 
 def load(*, store: str | None, offline: bool) -> Settings:

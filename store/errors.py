@@ -10,7 +10,7 @@ StoreError
 │   ├── ModelNotFound      no such model in the store or, offline, on this machine
 │   ├── BucketNotFound     no such bucket or folder
 │   ├── KeyNotFound        no such object; never leaves the store
-│   └── FileNotThere       no such file to put
+│   └── FileNotThere       no such file
 ├── Damaged                bytes are not what their name says
 ├── Unreachable            the store does not answer
 ├── Refused                the store answers no
@@ -18,6 +18,8 @@ StoreError
 │   └── OverBudget         the cache may not grow so much
 ├── Unsafe                 a file the gate refuses: empty, not GGUF, not whole
 ├── SourceChanged          a file changed while it was being put
+├── InvalidProject         a project's [models] that cannot be used
+├── LockBroken             llstore.lock and what it is held against disagree
 ├── FileKept               a file stands where one was to be written
 ├── DiskError              the operating system refused a file or folder
 ├── RoleConflict           a stored model has another role
@@ -75,7 +77,7 @@ class KeyNotFound(NotFound):
 
 
 class FileNotThere(NotFound):
-    """No such file to put."""
+    """No such file."""
 
 
 class Damaged(StoreError):
@@ -108,6 +110,14 @@ class Unsafe(StoreError):
 
 class SourceChanged(StoreError):
     """A file changed while it was being put."""
+
+
+class InvalidProject(StoreError):
+    """A project's `[models]` that cannot be used."""
+
+
+class LockBroken(StoreError):
+    """The lock does not hold: it disagrees with the project, with itself, or with the store."""
 
 
 class FileKept(StoreError):

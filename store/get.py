@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from .blocks import BLOCK_SIZE, BlockList
@@ -54,13 +54,17 @@ class GetResult:
 
 @dataclass(frozen=True, slots=True)
 class Fetch:
-    """Where bytes come from and go to, how hard to pull, whom to tell, and where remarks are kept."""
+    """Where bytes come from and go to, how hard to pull, whom to tell, and where remarks are kept.
+
+    What is in `keep` is not evicted to make room.
+    """
 
     bucket: Bucket
     cache: Cache
     pace: Pace = field(default_factory=Pace)
     progress: Progress = silent
     remarks: list[str] = field(default_factory=list)
+    keep: frozenset[Digest] = frozenset()
 
 
 def from_cache(manifest: Manifest, cache: Cache, *, progress: Progress) -> GetResult | None:
@@ -78,12 +82,14 @@ def from_cache(manifest: Manifest, cache: Cache, *, progress: Progress) -> GetRe
 def get(manifest: Manifest, fetch: Fetch) -> GetResult:
     """The model, fetching what the cache lacks; raises Damaged when the store's bytes are not what they should be."""
     began = time.monotonic()
-    files = tuple(_file(entry, manifest, fetch) for entry in manifest.files)
+    fetch = replace(fetch, keep=fetch.keep.union(file.digest for file in manifest.files))
+    files = tuple(get_file(entry, fetch) for entry in manifest.files)
     fetch.cache.keep_manifest(manifest)
     return GetResult(manifest, files, time.monotonic() - began)
 
 
-def _file(entry: FileEntry, manifest: Manifest, fetch: Fetch) -> CachedFile:
+def get_file(entry: FileEntry, fetch: Fetch) -> CachedFile:
+    """One file, fetched when the cache lacks it; raises what `get` raises."""
     path = fetch.cache.find(entry.digest, fetch.progress)
     if path:
         return CachedFile(entry, path, 0)
@@ -92,17 +98,17 @@ def _file(entry: FileEntry, manifest: Manifest, fetch: Fetch) -> CachedFile:
         path = fetch.cache.find(entry.digest, fetch.progress)
         if path:
             return CachedFile(entry, path, 0)
-        found = _fetched(entry, fetch, keep=[file.digest for file in manifest.files])
+        found = _fetched(entry, fetch)
         fetch.cache.count(misses=1, bytes_fetched=found.fetched_bytes)
         return found
 
 
-def _fetched(entry: FileEntry, fetch: Fetch, *, keep: list[Digest]) -> CachedFile:
+def _fetched(entry: FileEntry, fetch: Fetch) -> CachedFile:
     # The store's own copy is looked at before space is taken for it.
     _check_size(entry, fetch.bucket)
     wanted = Wanted(blob_key(entry.digest), entry.size, _block_list(entry, fetch))
     with (
-        _part(entry, wanted, fetch, keep=keep) as part,
+        _part(entry, wanted, fetch) as part,
         Download(fetch.bucket.source, wanted, part, pace=fetch.pace) as download,
     ):
         with _left_for_later(part, entry, download), _there(entry, fetch.bucket):
@@ -126,13 +132,13 @@ def _left_for_later(part: PartFile, entry: FileEntry, download: Download) -> Ite
         raise
 
 
-def _part(entry: FileEntry, wanted: Wanted, fetch: Fetch, *, keep: list[Digest]) -> PartFile:
+def _part(entry: FileEntry, wanted: Wanted, fetch: Fetch) -> PartFile:
     folder = fetch.cache.root / PARTIAL
     found = adopt(folder, entry.digest, size=entry.size) if wanted.blocks else None
     if found:
         return found
     with fetch.cache.room():
-        fetch.cache.make_room(entry.size, keep=keep)
+        fetch.cache.make_room(entry.size, keep=fetch.keep)
         part = create(folder, entry.digest, size=entry.size)
     damaged = fetch.cache.quarantined(entry.digest, size=entry.size) if wanted.blocks else None
     if damaged:

@@ -56,6 +56,11 @@ class FileEntry:
     blocks: Digest
 
 
+def main_of(files: Sequence[FileEntry]) -> FileEntry:
+    """The weights among files, their first shard, or the first file."""
+    return next((file for file in files if file.role in (Role.WEIGHTS, Role.SHARD)), files[0])
+
+
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
     """What the GGUF headers say; every field is None for a model that is not GGUF.
@@ -143,7 +148,7 @@ class Manifest:
     @property
     def main(self) -> FileEntry:
         """The file that stands for the model: its weights, their first shard, or its only file."""
-        return next((file for file in self.files if file.role in (Role.WEIGHTS, Role.SHARD)), self.files[0])
+        return main_of(self.files)
 
     def encode(self) -> bytes:
         """Canonical JSON: sorted keys, no spaces, UTF-8."""

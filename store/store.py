@@ -160,9 +160,18 @@ class Store(Closing):
 
         Raises ModelNotFound or AmbiguousRef.
         """
+        return self.resolve_all([ref])[0]
+
+    def resolve_all(self, refs: Sequence[Ref]) -> list[Digest]:
+        """The models that refs mean, looked up after one sync; raises what `resolve` raises."""
+        if not all(isinstance(ref, Digest) for ref in refs):
+            self.sync()
+        return [self.resolve_synced(ref) for ref in refs]
+
+    def resolve_synced(self, ref: Ref) -> Digest:
+        """The model a ref means as of the last sync; raises what `resolve` raises."""
         if isinstance(ref, Digest):
             return ref
-        self.sync()
         found = self.catalog.named(ref) if isinstance(ref, Name) else self._starting_with(ref)
         if found is None or not self.catalog.holds(found):
             raise self._unknown(ref, removed=found)
@@ -203,8 +212,8 @@ class Store(Closing):
         hit = getting.from_cache(kept, self.cache, progress=progress) if kept else None
         if hit:
             return hit
-        if self.offline and kept and self._found_damaged(kept):
-            raise Damaged(f"{model} was damaged on this machine", hint="run it once without --offline")
+        if self.offline and kept:
+            raise self.not_here(kept)
         if self.offline:
             raise ModelNotFound(f"{model} is not on this machine", hint="run it once without --offline")
         # A model found by name or prefix brings its manifest along; a full digest needs no catalog.
@@ -212,12 +221,9 @@ class Store(Closing):
         manifest = known.manifest if known else self.bucket.manifest(model)
         accept(manifest)
         try:
-            return getting.get(manifest, self._fetch(progress))
+            return getting.get(manifest, self.fetching(progress))
         finally:
-            self.warnings += [
-                f"{digest.short} was damaged on this machine; what it held is in quarantine"
-                for digest in self._found_damaged(manifest)
-            ]
+            self.note_damage(manifest)
 
     def models(self, selection: Selection | None = None) -> list[Model]:
         """The models that `selection` wants, or all, newest first; raises Refused when the store cannot be listed."""
@@ -251,13 +257,27 @@ class Store(Closing):
         """Whether all files of a model are on this machine."""
         return all(self.cache.has(file.digest) for file in manifest.files)
 
+    def note_damage(self, manifest: Manifest) -> None:
+        """Add to `warnings` which files of a model were found damaged on this machine."""
+        self.warnings += [
+            f"{digest.short} was damaged on this machine; what it held is in quarantine"
+            for digest in self._found_damaged(manifest)
+        ]
+
+    def not_here(self, manifest: Manifest) -> StoreError:
+        """The error for a model whose files are not all on this machine, when the network must not be touched."""
+        if self._found_damaged(manifest):
+            return Damaged(f"{manifest.model} was damaged on this machine", hint="run it once without --offline")
+        return ModelNotFound(f"{manifest.model} is not on this machine", hint="run it once without --offline")
+
     def _found_damaged(self, manifest: Manifest) -> set[Digest]:
         # Said once: what was mended since is no news.
         found = {file.digest for file in manifest.files} & self.cache.set_aside_now
         self.cache.set_aside_now -= found
         return found
 
-    def _fetch(self, progress: Progress) -> Fetch:
+    def fetching(self, progress: Progress) -> Fetch:
+        """How bytes come from this store into the cache; opens the bucket."""
         return Fetch(self.bucket, self.cache, self._settings.pace, progress, self.warnings)
 
     def _refetch(self, digest: Digest) -> int:
@@ -265,7 +285,7 @@ class Store(Closing):
             raise Damaged("the embedded store has no second copy", hint="put the file again")
         if self.offline:
             raise Unreachable("offline", hint="leave out --offline")
-        return getting.get(self._holder(digest), self._fetch(silent)).fetched_bytes
+        return getting.get(self._holder(digest), self.fetching(silent)).fetched_bytes
 
     def _holder(self, digest: Digest) -> Manifest:
         """A manifest that names the blob: for a single file its own, else that of a model it belongs to."""

@@ -90,3 +90,15 @@ def test_a_cache_hit_by_full_digest_loads_neither_sqlalchemy_nor_boto3(home: Pat
     hit = loaded("get", digest, *store, home=home)
     assert not hit & {"sqlalchemy", "boto3", "botocore", "llama_cpp"}
     assert "sqlite3" in hit
+
+
+def test_a_warm_sync_loads_neither_sqlalchemy_nor_boto3(
+    home: Path, tiny: Path, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "llstore.toml").write_text(f'store = "{bucket}"\n[models]\nchat = "t/t"\n')
+    monkeypatch.chdir(tmp_path)
+    loaded("put", str(tiny), "--name", "t/t", home=home)
+    loaded("sync", home=home)
+    warm = loaded("sync", "--frozen", home=home)
+    assert not warm & {"sqlalchemy", "boto3", "botocore", "urllib3", "llama_cpp"}
+    assert "tomllib" in warm

@@ -103,6 +103,30 @@ def test_an_interrupted_get_shows_nothing_and_is_taken_up_by_the_next(
     assert answer["fetched_bytes"] < SIZE
 
 
+def test_an_interrupted_sync_stops_all_it_fetches_and_is_taken_up_by_the_next(
+    home: Path, tmp_path: Path, llstore: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "store").mkdir()
+    url = (tmp_path / "store").as_uri()
+    for name in ("one", "two"):
+        (tmp_path / name).write_bytes(os.urandom(9_000_000))
+        llstore("put", tmp_path / name, "--role", "other", "--name", f"t/{name}", "--store", url)
+    (tmp_path / "llstore.toml").write_text(f'store = "{url}"\n[models]\none = "t/one"\ntwo = "t/two"\n')
+    assert llstore("lock").returncode == 0
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LLSTORE_TRANSFER_MAX_RATE", "5MB")
+    cache = home / "cache"
+    with started(home, "sync", "--frozen") as process:
+        wait_for(lambda: len(list(cache.rglob("*.part"))) == 2, process)
+        began = time.monotonic()
+        assert interrupt(process) == (130, "llstore: interrupted\n")
+        assert time.monotonic() - began < 8
+    assert not [path for path in (cache / "blobs").rglob("*") if path.is_file()]
+    again = json.loads(llstore("sync", "--frozen", "--json", LLSTORE_TRANSFER_MAX_RATE="1GB").stdout)
+    assert [Path(model["path"]).stat().st_size for model in again["models"]] == [9_000_000] * 2
+    assert not list(cache.rglob("*.part"))
+
+
 def holds_data(path: Path) -> bool:
     """Whether the first block of a part file has landed: its space is reserved, but empty, from the beginning."""
     try:
