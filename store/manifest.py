@@ -66,7 +66,8 @@ class ModelFacts:
     """What the GGUF headers say; every field is None for a model that is not GGUF.
 
     `template`, `vocabulary` and `tensors` are digests: of the chat template's text, of all else that the tokenizer is
-    made of, and of the table of tensors.
+    made of, and of the table of tensors. `others` is what a later llstore found, name by name as JSON: kept, so that
+    the manifest of a model of many files stays the one that it is named by.
     """
 
     architecture: str | None = None
@@ -80,6 +81,7 @@ class ModelFacts:
     template: Digest | None = None
     vocabulary: Digest | None = None
     tensors: Digest | None = None
+    others: tuple[tuple[str, str], ...] = ()
 
     @classmethod
     def of(cls, headers: Sequence[GgufHeader]) -> "ModelFacts":
@@ -157,10 +159,12 @@ class Manifest:
     def document(self) -> dict[str, Any]:
         """The manifest as plain data."""
         facts = self.facts
+        known = {field.name: getattr(facts, field.name) for field in fields(facts) if field.name != "others"}
         gguf = {
             name: str(value) if isinstance(value, Digest) else value
-            for name, value in ((field.name, getattr(facts, field.name)) for field in fields(facts))
-        }
+            for name, value in known.items()
+            if value is not None
+        } | {name: json.loads(value) for name, value in facts.others}
         files = [
             {
                 "blocks": str(file.blocks),
@@ -196,7 +200,7 @@ class Manifest:
         return manifest
 
 
-def canonical(document: dict[str, Any] | list[Any]) -> bytes:
+def canonical(document: Any) -> bytes:
     """The one spelling of a JSON document."""
     return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
@@ -219,7 +223,8 @@ def _facts(gguf: dict[str, Any]) -> ModelFacts:
     found: dict[str, Any] = {name: _fact(gguf, name, str) for name in _TEXTS}
     found |= {name: _fact(gguf, name, int) for name in _COUNTS}
     found |= {name: Digest.parse(gguf[name]) for name in _DIGESTS if gguf.get(name) is not None}
-    return ModelFacts(**found)
+    others = sorted(gguf.keys() - {*_TEXTS, *_COUNTS, *_DIGESTS})
+    return ModelFacts(**found, others=tuple((name, canonical(gguf[name]).decode()) for name in others))
 
 
 def _fact(gguf: dict[str, Any], name: str, kind: type[_Kind]) -> _Kind | None:

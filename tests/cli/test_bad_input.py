@@ -32,8 +32,8 @@ def test_a_missing_file(llstore: Command, tmp_path: Path) -> None:
     refused(llstore("put", tmp_path / "absent.gguf"), 3, "no file", "absent.gguf")
 
 
-def test_a_folder(llstore: Command, tmp_path: Path) -> None:
-    refused(llstore("put", tmp_path), 1, "is a folder")
+def test_a_folder_without_a_model(llstore: Command, tmp_path: Path) -> None:
+    refused(llstore("put", tmp_path), 3, "no GGUF file in")
 
 
 def test_an_empty_file(llstore: Command, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import io
 import json
 from contextlib import suppress
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,8 @@ ONE, TWO, THREE = (Digest(letter * 64) for letter in "123")
 
 GOLDEN = (
     '{"files":[{"blocks":"sha256:' + "2" * 64 + '","digest":"sha256:' + "1" * 64 + '","role":"weights","size":7}],'
-    '"format":1,"gguf":{"architecture":"läma","base_model":null,"context_length":8192,"embedding_length":64,'
-    '"license":"mit","parameters":12,"quantization":"Q4_1","template":"sha256:' + "3" * 64 + '","tensors":null,'
-    '"tokenizer":"gpt2","vocabulary":null}}'
+    '"format":1,"gguf":{"architecture":"läma","context_length":8192,"embedding_length":64,"license":"mit",'
+    '"parameters":12,"quantization":"Q4_1","template":"sha256:' + "3" * 64 + '","tokenizer":"gpt2"}}'
 )
 MANIFEST = Manifest(
     (FileEntry(Role.WEIGHTS, ONE, 7, TWO),),
@@ -52,17 +51,24 @@ def test_the_stored_form_is_the_one_that_is_written_down() -> None:
     assert MANIFEST.encode().decode() == GOLDEN
 
 
-def test_what_is_not_known_is_null() -> None:
+def test_what_is_not_known_is_left_out() -> None:
     bare = Manifest((FileEntry(Role.OTHER, ONE, 7, TWO),), ModelFacts())
-    assert json.loads(bare.encode())["gguf"] == dict.fromkeys(field.name for field in fields(ModelFacts))
+    assert json.loads(bare.encode())["gguf"] == {}
 
 
-def test_a_manifest_of_an_earlier_llstore_that_told_less_is_read() -> None:
-    told = ("architecture", "context_length", "parameters", "quantization", "template")
+def test_a_manifest_of_an_earlier_llstore_that_wrote_null_is_read() -> None:
     document = json.loads(GOLDEN)
-    document["gguf"] = {name: document["gguf"][name] for name in told}
+    document["gguf"] = {"architecture": "läma", "context_length": None, "parameters": 12, "template": None}
     earlier = Manifest.from_document(document)
-    assert earlier.facts == replace(MANIFEST.facts, embedding_length=None, tokenizer=None, license=None)
+    assert earlier.facts == ModelFacts(architecture="läma", parameters=12)
+
+
+def test_a_model_of_many_files_keeps_its_name_when_a_later_llstore_told_more_of_it() -> None:
+    document = json.loads(GOLDEN)
+    document["files"].append(document["files"][0] | {"digest": str(TWO), "role": "projector"})
+    document["gguf"] |= {"experts": 8, "more": {"z": [1], "a": None}}
+    data = canonical(document)
+    assert Manifest.decode(data).model == Digest.of(data)
 
 
 @given(manifests)
