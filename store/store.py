@@ -1,7 +1,7 @@
 """The store as one thing: a bucket, its catalog, and this machine's cache."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
@@ -34,6 +34,7 @@ from .put import PutRequest, PutResult
 from .ref import Name, Prefix, Ref
 from .sync import sync
 from .transfer.download import Pace
+from .transfer.source import Source
 
 if TYPE_CHECKING:
     from .catalog.catalog import Catalog
@@ -125,6 +126,20 @@ class Store(Closing):
         """Whether the network must not be touched; the embedded store is on no network."""
         return self._settings.offline and not self._embedded
 
+    @property
+    def written(self) -> Bucket:
+        """The bucket, for who writes to it; raises Unreachable offline, and Refused for a mirror."""
+        if self.offline:
+            raise self._no_writing()
+        if not self.bucket.source.properties.writable:
+            raise Refused(f"{self.url} is a read-only mirror", hint="put to the store that it mirrors")
+        return self.bucket
+
+    @property
+    def folder(self) -> Path | None:
+        """Where the embedded store lies on this machine; None for any other, whose bytes are sent."""
+        return self._settings.embedded if self._embedded else None
+
     def sync(self) -> None:
         """Bring the catalog up to the bucket's journal. What cannot be understood is added to `warnings`."""
         if not self.offline:
@@ -146,21 +161,24 @@ class Store(Closing):
     def put(self, request: PutRequest, progress: Progress = silent) -> PutResult:
         """Bring a model into the store under its digest."""
         if self.offline:
-            raise Unreachable(f"cannot put to {self.url} offline", hint="leave out --offline")
+            raise self._no_writing()
         with ExitStack() as stack:
-            sources = putting.open_sources(expand((request.path, *request.more)), stack)
-            # All that can be refused is refused before anything is written.
-            bucket = self.bucket
-            if not bucket.source.properties.writable:
-                raise Refused(f"{bucket.url} is a read-only mirror", hint="put to the store that it mirrors")
-            # Hashing leaves time for it: a catalog is loaded and a journal listed meanwhile.
-            synced = Ahead(self.sync)
-            upload = putting.examine(sources, request, progress)
-            synced.result()
-            bucket.initialize()
-            if not all(self._sound(file.found.digest, progress) for file in upload.files):
-                request = replace(request, force=True)
-            result = putting.put(bucket, request, upload, look=lambda: self._state_of(upload))
+            return self.put_sources(
+                putting.open_sources(expand((request.path, *request.more)), stack), request, progress
+            )
+
+    def put_sources(self, sources: Sequence[Source], request: PutRequest, progress: Progress = silent) -> PutResult:
+        """Bring a model into the store whose files are open already; `request` says the rest."""
+        # All that can be refused is refused before anything is written.
+        bucket = self.written
+        # Hashing leaves time for it: a catalog is loaded and a journal listed meanwhile.
+        synced = Ahead(self.sync)
+        upload = putting.examine(sources, request, progress)
+        synced.result()
+        bucket.initialize()
+        if not all(self._sound(file.found.digest, progress) for file in upload.files):
+            request = replace(request, force=True)
+        result = putting.put(bucket, request, upload, look=lambda: self._state_of(upload))
         self.catalog.apply(result.entries)
         if self._embedded and not result.deduplicated:
             for file in result.manifest.files:
@@ -262,12 +280,19 @@ class Store(Closing):
             raise ModelNotFound(f"{digest} is not on this machine", hint="ask again without --offline")
         return self.bucket.manifest(digest)
 
-    def _state_of(self, upload: putting.Upload) -> putting.State:
+    def swept_until(self, digests: Collection[Digest]) -> float:
+        """Until when an open sweep may delete one of these blobs, in the store's seconds; 0 when none may."""
         self.sync()
         now = self.bucket.journal.clock()
         sweeps = self.catalog.sweeps(since=ulid.lowest(now - SWEEP_SECONDS - OVERLAP))
-        until = swept_until(sweeps, upload.digests, now=now)
+        return swept_until(sweeps, set(digests), now=now)
+
+    def _state_of(self, upload: putting.Upload) -> putting.State:
+        until = self.swept_until(upload.digests)
         return putting.State(self.catalog.model(upload.manifest.model), until)
+
+    def _no_writing(self) -> Unreachable:
+        return Unreachable(f"cannot put to {self.url} offline", hint="leave out --offline")
 
     def _unknown(self, ref: Prefix | Name, *, removed: Digest | None) -> ModelNotFound:
         if removed:
