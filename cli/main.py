@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from . import cache, doctor, fsck, get, list_, put, run, show, store
+from . import cache, doctor, export, fsck, get, import_, list_, mirror, put, run, show, store
 from .failure import INTERRUPTED, USAGE, report
 
 app = typer.Typer(
@@ -26,6 +26,9 @@ app.command("get")(get.get)
 app.command("list")(list_.list_models)
 app.command("show")(show.show)
 app.command("run")(run.run)
+app.command("import")(import_.import_model)
+app.command("export")(export.export)
+app.command("mirror")(mirror.mirror)
 app.command("fsck")(fsck.fsck)
 app.command("doctor")(doctor.doctor)
 app.add_typer(cache.app, name="cache")

@@ -30,7 +30,7 @@ def put(
         file,
         role=role,
         name=Name.parse(name) if name is not None else None,
-        labels=_labels(label or []),
+        labels=labels_in(label or []),
         force=force,
         verify=verify,
     )
@@ -58,7 +58,8 @@ def put(
     remark(" ".join([done, "as", *(result.names or [manifest.model.short])]), quiet=quiet)
 
 
-def _labels(texts: list[str]) -> dict[str, str]:
+def labels_in(texts: list[str]) -> dict[str, str]:
+    """The labels that `--label` flags give; raises InvalidLabel."""
     pairs = [text.partition("=") for text in texts]
     for key, equals, value in pairs:
         if not key or not equals or not (key + value).isprintable() or len(key + value) > 4096:

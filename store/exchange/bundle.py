@@ -1,7 +1,7 @@
 """A bundle: models in one tar file, with all that a bucket holds of them (docs/exchange.md).
 
-llstore.json, bundle.json, then manifests/…, blocks/… and blobs/…, each sorted. `bundle.json` says which models, and what
-is said of them. Nothing in it depends on when or where it was made.
+llstore.json, bundle.json, bundle.sha256, then manifests/…, blocks/… and blobs/…, each sorted. `bundle.json` says which
+models there are, and what is said of them. Nothing in it depends on when or where it was made.
 """
 
 import json
@@ -29,6 +29,7 @@ from .tar import TarReader
 
 VERSION = 1
 INDEX_KEY = "bundle.json"
+SUM_KEY = "bundle.sha256"
 _UPGRADE = "upgrade: pip install -U llstore"
 _MOST_INDEX = 256 * 1024 * 1024  # bytes
 _MOST_MANIFEST = 16 * 1024 * 1024
@@ -56,6 +57,11 @@ class Index:
                 "models": [_document(model) for model in self.models],
             }
         )
+
+
+def checksum(index: bytes) -> bytes:
+    """What `sha256sum` prints for the index: all else in a bundle is named by hashes in it."""
+    return f"{Digest.of(index).hex}  {INDEX_KEY}\n".encode()
 
 
 def _document(model: Model) -> dict[str, Any]:
@@ -103,13 +109,16 @@ class Bundle(Closing):
         about = self._tar.take(FORMAT_KEY, most=1024)
         if about != canonical({"format": FORMAT}):
             raise FormatTooNew(f"{self.path} is in another format than {FORMAT}", hint=_UPGRADE)
-        document = self._json(self._tar.take(INDEX_KEY, most=_MOST_INDEX))
+        data = self._tar.take(INDEX_KEY, most=_MOST_INDEX)
+        if self._tar.take(SUM_KEY, most=1024) != checksum(data):
+            raise self._damaged("its index is not the one that its checksum is of")
+        document = self._json(data)
         if document.get("bundle") != VERSION:
             raise FormatTooNew(f"{self.path} was written by a later llstore", hint=_UPGRADE)
         try:
             models = tuple(self._read_model(entry) for entry in document["models"])
             index = Index(models, tuple(map(Digest.parse, document["left_out"])))
-        except FormatTooNew:
+        except (FormatTooNew, Damaged):
             raise
         except (KeyError, TypeError, ValueError, AttributeError, StoreError) as error:
             raise self._damaged(f"its index is wrong: {error}") from error
@@ -121,9 +130,11 @@ class Bundle(Closing):
     def _read_model(self, entry: dict[str, Any]) -> Model:
         model = Digest.parse(entry["model"])
         data = self._tar.take(manifest_key(model), most=_MOST_MANIFEST)
+        if Digest.of(data) != Digest.parse(entry["manifest"]):
+            raise self._damaged(f"the manifest of {model} is another")
         manifest = Manifest.decode(data)
-        if Digest.of(data) != Digest.parse(entry["manifest"]) or manifest.model != model:
-            raise Damaged(f"the manifest of {model} is another")
+        if manifest.model != model:
+            raise self._damaged(f"the manifest of {model} describes {manifest.model}")
         labels, annotations = _texts(entry["labels"]), _texts(entry["annotations"])
         return Model(manifest, tuple(str(Name.parse(name)) for name in entry["names"]), labels, annotations)
 

@@ -15,7 +15,7 @@ from ..ref import Ref
 from ..store import Store
 from ..target import Target, check
 from . import tar
-from .bundle import INDEX_KEY, Index
+from .bundle import INDEX_KEY, SUM_KEY, Index, checksum
 from .outgoing import chosen, supply
 
 
@@ -32,30 +32,29 @@ class Exported:
 def export_bundle(
     store: Store,
     refs: Iterable[Ref],
-    path: Path,
+    target: Target,
     *,
     without: frozenset[Digest] = frozenset(),
-    force: bool = False,
     progress: Progress = silent,
 ) -> Exported:
     """Write the models that refs mean into one file, leaving out blobs that whoever reads it has already.
 
-    Every byte is hashed on its way. Raises FileKept when the file exists, unless `force`; Damaged.
+    Every byte is hashed on its way. Raises FileKept when the file exists and may not be replaced; Damaged.
     """
-    check(Target(path, force=force))
+    check(target)
     models = chosen(store, refs)
     files = Index(tuple(models)).files
     index = Index(tuple(models), tuple(digest for digest in files if digest in without))
     blobs = {digest: supply(store, file) for digest, file in files.items()}
-    with PartFile.beside(path.parent, size=_size(index, blobs)) as part:
+    with PartFile.beside(target.path.parent, size=_size(index, blobs)) as part:
         sent = _Sent(part, progress, total=sum(file.size for file in files.values() if file.digest not in without))
         sent.small(_small(index, blobs))
         for digest, file in files.items():
             if digest not in without:
                 sent.blob(file, blobs[digest])
         part.write(tar.END)
-        part.commit(path, replace=force)
-    return Exported(path, index.models, path.stat().st_size, index.left_out)
+        part.commit(target.path, replace=target.force)
+    return Exported(target.path, index.models, target.path.stat().st_size, index.left_out)
 
 
 class _Sent:
@@ -83,6 +82,7 @@ class _Sent:
 def _small(index: Index, blobs: dict[Digest, Examined]) -> Iterator[tuple[str, bytes]]:
     yield FORMAT_KEY, canonical({"format": FORMAT})
     yield INDEX_KEY, index.encode()
+    yield SUM_KEY, checksum(index.encode())
     for model in index.models:
         yield manifest_key(model.digest), model.manifest.encode()
     for digest, examined in blobs.items():
