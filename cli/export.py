@@ -7,10 +7,9 @@ from typing import Annotated
 import typer
 
 from ..store import Digest, parse_ref
-from ..store.exchange.bundle import digests_in
-from ..store.exchange.export import export_bundle
 from ..store.sizes import human_size
 from ..store.target import Target
+from .import_ import models_of
 from .options import JsonOption, OfflineOption, QuietOption, StoreOption
 from .output import opened, print_json, progress, remark
 
@@ -29,6 +28,10 @@ def export(
     quiet: QuietOption = False,
 ) -> None:
     """Write models into one file, a bundle, that llstore import takes elsewhere: same models, same bytes."""
+    # Loaded when used: no other command waits for it.
+    from ..store.exchange.bundle import digests_in
+    from ..store.exchange.export import export_bundle
+
     wanted = [parse_ref(ref) for ref in refs]
     without = frozenset[Digest]().union(*map(digests_in, since or []))
     began = time.monotonic()
@@ -47,5 +50,5 @@ def export(
         )
         return
     print(output)
-    left = f", {len(done.left_out)} files left out" if done.left_out else ""
-    remark(f"{len(done.models)} models in {human_size(done.size)}{left}", quiet=quiet)
+    left = f", without {len(done.left_out)} of their files" if done.left_out else ""
+    remark(f"{models_of(len(done.models))} in {human_size(done.size)}{left}", quiet=quiet)

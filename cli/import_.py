@@ -2,21 +2,23 @@
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..store import Name, Store
-from ..store.exchange import hf, ollama
-from ..store.exchange.arriving import Imported, Wishes
-from ..store.exchange.bring import Brought
-from ..store.exchange.unpack import import_bundle
 from ..store.progress import Progress
 from ..store.sizes import human_size
 from . import settings
 from .options import JsonOption, OfflineOption, QuietOption, StoreOption
 from .output import opened, print_json, progress, remark
 from .put import labels_in
+
+if TYPE_CHECKING:
+    from ..store.exchange.arriving import Imported, Wishes
+    from ..store.exchange.bring import Brought
+    from ..store.exchange.hf import HubRef
+    from ..store.exchange.ollama import OllamaRef
 
 
 def import_model(
@@ -33,11 +35,15 @@ def import_model(
     quiet: QuietOption = False,
 ) -> None:
     """Bring models into the store from Hugging Face, from Ollama, or from a bundle."""
+    # Loaded when used: no other command waits for it.
+    from ..store.exchange.arriving import Wishes
+    from ..store.exchange.unpack import import_bundle
+
     place = _place(source)
     wishes = Wishes(Name.parse(name) if name is not None else None, labels_in(label or []))
     if isinstance(place, Path) and (name is not None or label):
         raise typer.BadParameter("a bundle brings its own names and labels: --name and --label are for one model")
-    if link and not isinstance(place, ollama.OllamaRef):
+    if link and not source.startswith("ollama:"):
         raise typer.BadParameter("--link is for ollama:NAME")
     if force and not isinstance(place, Path):
         raise typer.BadParameter("--force is for a bundle")
@@ -54,22 +60,24 @@ def import_model(
         _show_model(imported, seconds=seconds, json=json, quiet=quiet)
 
 
-def _place(source: str) -> hf.HubRef | ollama.OllamaRef | Path:
+def _place(source: str) -> "HubRef | OllamaRef | Path":
+    from ..store.exchange import hf, ollama
+
     if source.startswith(hf.SCHEME):
         return hf.HubRef.parse(source)
     return ollama.OllamaRef.parse(source) if source.startswith(ollama.SCHEME) else Path(source)
 
 
-def _single(
-    store: Store, place: hf.HubRef | ollama.OllamaRef, wishes: Wishes, *, link: bool, shown: Progress
-) -> Imported:
+def _single(store: Store, place: "HubRef | OllamaRef", wishes: "Wishes", *, link: bool, shown: Progress) -> "Imported":
+    from ..store.exchange import hf, ollama
+
     if isinstance(place, hf.HubRef):
         return hf.import_hub(store, place, wishes, progress=shown)
     model = ollama.find(place, settings.ollama_folders())
     return ollama.import_ollama(store, model, wishes, link=link, progress=shown)
 
 
-def _show_model(done: Imported, *, seconds: float, json: bool, quiet: bool) -> None:
+def _show_model(done: "Imported", *, seconds: float, json: bool, quiet: bool) -> None:
     digest, size = done.manifest.model, done.manifest.size
     if json:
         model = {"digest": str(digest), "size": size, "names": list(done.names), "uploaded_bytes": done.uploaded_bytes}
@@ -89,7 +97,7 @@ def _show_model(done: Imported, *, seconds: float, json: bool, quiet: bool) -> N
     remark(" ".join([what, "as", *(done.names or [digest.short])]), quiet=quiet)
 
 
-def _show_bundle(done: Brought, source: str, *, seconds: float, json: bool, quiet: bool) -> None:
+def _show_bundle(done: "Brought", source: str, *, seconds: float, json: bool, quiet: bool) -> None:
     if json:
         print_json({"source": source, **brought_document(done), "downloaded_bytes": 0, "seconds": seconds})
         return
@@ -98,7 +106,7 @@ def _show_bundle(done: Brought, source: str, *, seconds: float, json: bool, quie
     show_brought(done, quiet=quiet)
 
 
-def brought_document(done: Brought) -> dict[str, object]:
+def brought_document(done: "Brought") -> dict[str, object]:
     """What was brought, for `--json`."""
     return {
         "models": [
@@ -117,9 +125,14 @@ def brought_document(done: Brought) -> dict[str, object]:
     }
 
 
-def show_brought(done: Brought, *, quiet: bool, how: str = "--force") -> None:
+def show_brought(done: "Brought", *, quiet: bool, how: str = "--force") -> None:
     """What was brought, for a person; `how` is the flag that would move names."""
     new = sum(arrival.new for arrival in done.arrivals)
-    remark(f"{new} of {len(done.arrivals)} models were new, {human_size(done.uploaded_bytes)} stored", quiet=quiet)
+    remark(f"{new} of {models_of(len(done.arrivals))} new, {human_size(done.uploaded_bytes)} stored", quiet=quiet)
     for kept in done.kept_names:
         remark(f"{kept.name} still points to {kept.here.short}, not {kept.there.short} ({how} moves it)", quiet=quiet)
+
+
+def models_of(count: int) -> str:
+    """So many models, in words."""
+    return "1 model" if count == 1 else f"{count} models"

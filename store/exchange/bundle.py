@@ -5,7 +5,6 @@ models there are, and what is said of them. Nothing in it depends on when or whe
 """
 
 import json
-import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from io import BufferedReader
@@ -172,6 +171,8 @@ def digests_in(base: Path) -> frozenset[Digest]:
 
 
 def _locked(path: Path) -> Iterable[Digest]:
+    import tomllib
+
     try:
         with path.open("rb") as file:
             models = tomllib.load(file)["model"]
