@@ -127,6 +127,11 @@ class Store(Closing):
         return self._settings.offline and not self._embedded
 
     @property
+    def stays_here(self) -> bool:
+        """Whether nothing but this machine may be asked, even for what goes into the embedded store."""
+        return self._settings.offline
+
+    @property
     def written(self) -> Bucket:
         """The bucket, for who writes to it; raises Unreachable offline, and Refused for a mirror."""
         if self.offline:

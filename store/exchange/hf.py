@@ -62,7 +62,7 @@ def import_hub(
     Raises Unreachable, Refused, ModelNotFound, FileNotThere, AmbiguousSource, and Damaged when other bytes came than
     the hub states.
     """
-    if store.offline:
+    if store.stays_here:
         raise Unreachable("cannot import from Hugging Face offline", hint="leave out --offline")
     from .hub import Hub
 

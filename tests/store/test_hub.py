@@ -4,6 +4,7 @@ import hashlib
 import os
 import subprocess
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -188,6 +189,13 @@ def test_no_error_of_the_hub_leaves_its_door(settings: Settings, server: Hub, st
     assert type(caught.value) is expected
 
 
+def test_a_hub_that_fails_in_the_middle_is_unreachable(settings: Settings, server: Hub, tiny: Path) -> None:
+    server.status[f"/cdn/{hashlib.sha256(tiny.read_bytes()).hexdigest()}"] = 500
+    with pytest.raises(Unreachable, match="500"):
+        brought(settings, server, "hf://org/tiny")
+    assert not leftovers(settings)
+
+
 def test_a_hub_that_is_not_there_is_unreachable(settings: Settings) -> None:
     with hub() as gone:
         pass
@@ -195,10 +203,10 @@ def test_a_hub_that_is_not_there_is_unreachable(settings: Settings) -> None:
         brought(settings, gone, "hf://org/tiny")
 
 
-def test_offline_nothing_is_asked(home: Path, server: Hub, bucket: str) -> None:
-    settings = Settings(cache=home / "cache", data=home / "data", url=bucket, offline=True)
+@pytest.mark.parametrize("url", [None, "s3://bucket?endpoint=http://127.0.0.1:9"])
+def test_offline_nothing_is_asked(settings: Settings, server: Hub, url: str | None) -> None:
     with pytest.raises(Unreachable, match="offline"):
-        brought(settings, server, "hf://org/tiny")
+        brought(replace(settings, url=url, offline=True), server, "hf://org/tiny")
     assert not server.requests
 
 
@@ -246,7 +254,7 @@ def test_the_command_finds_server_and_token_in_the_environment_and_shows_neither
     [
         (("hf://org",), 2),
         (("hf://org/absent",), 3),
-        (("hf://org/tiny", "--offline", "--store", "s3://b?endpoint=http://127.0.0.1:9"), 5),
+        (("hf://org/tiny", "--offline"), 5),
         (("hf://org/tiny", "--link"), 2),
         (("hf://org/tiny", "--name", "noslash"), 2),
     ],

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from seaweed import SeaweedFS
 from llstore.store import Digest, Name, PutRequest, Role, Settings, Store
 from llstore.store.backends.record import Recorded
 from llstore.store.blocks import BLOCK_SIZE
+from llstore.store.entry import remove_entry, sweep_entry
 from llstore.store.errors import Refused, Unreachable
 from llstore.store.exchange.bring import Brought
 from llstore.store.exchange.mirror import mirror, plan
@@ -196,6 +198,24 @@ def test_what_is_cached_is_not_read_from_the_store(
         source.source = Recorded(source.source)
         mirror(source, target, [models[0]])
         assert not [call for call in source.source.calls if call.verb == "read" and call.key.startswith("blobs/")]
+
+
+def test_a_blob_that_a_sweep_may_be_deleting_is_sent_when_it_has_ended(
+    here: Settings, there: Settings, models: list[Digest], tiny: Path
+) -> None:
+    with Store(there) as target:
+        target.put(PutRequest(tiny))
+        remove(target, models[0], sweep_seconds=2)
+    began = time.time()
+    assert copy(here, there, models[0]).uploaded_bytes == tiny.stat().st_size
+    assert time.time() - began > 1
+
+
+def remove(store: Store, model: Digest, *, sweep_seconds: float) -> None:
+    """As a collector does that is at work."""
+    journal = store.bucket.journal
+    journal.append(remove_entry(model))
+    journal.append(sweep_entry([model], until=journal.clock() + sweep_seconds))
 
 
 def test_offline_nothing_is_mirrored(here: Settings, there: Settings, models: list[Digest]) -> None:
