@@ -20,7 +20,7 @@ from ..store import Store
 from .ranged import Absent
 from .tally import Tally
 
-WORKERS = 4  # blobs on their way at once
+WORKERS = 3  # blobs on their way at once
 _BATCH = 64  # models that share an intent
 
 Supplies = Callable[[FileEntry], Examined]

@@ -10,7 +10,7 @@ from ..backends import Backend
 from ..backends.wrapper import released
 from ..blocks import BLOCK_SIZE, BlockList
 from ..digest import Digest
-from ..disk import disk_errors, read_chunks
+from ..disk import disk_errors
 from ..errors import Damaged, KeyNotFound, ModelNotFound
 from ..fingerprint import Fingerprint
 from ..layout import blob_key
@@ -18,7 +18,7 @@ from ..manifest import FileEntry
 from ..progress import Progress
 from ..transfer.supply import Supply
 
-AHEAD = 3  # blocks of 8 MiB that are read before they are asked for
+AHEAD = 2  # blocks of 8 MiB that are read before they are asked for
 _ATTEMPTS = 3  # of a block that came wrong
 
 Read = Callable[[int, int], bytes]
@@ -138,7 +138,8 @@ def in_file(entry: FileEntry, path: Path, *, start: int = 0) -> Ranged:
     """A blob whose bytes stand in a file from `start` on."""
 
     def read(offset: int, length: int) -> bytes:
-        with disk_errors(path):
-            return b"".join(read_chunks(path, start=start + offset, length=length))
+        with disk_errors(path), path.open("rb") as file:
+            file.seek(start + offset)
+            return file.read(length)
 
     return Ranged(entry, read, label=str(path))

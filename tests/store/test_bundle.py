@@ -29,7 +29,7 @@ from llstore.store.target import Target
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 CHAT, OTHER = Name.parse("team/chat:v1"), Name.parse("team/other")
-LARGE = b"".join(bytes([number]) * BLOCK_SIZE for number in range(4)) + b"tail"
+LARGE = b"".join(bytes([number]) * BLOCK_SIZE for number in range(2)) + b"tail"
 
 
 @pytest.fixture
