@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from ..disk import disk_errors, make_folder
-from ..errors import AmbiguousSource, Damaged, FileNotThere, InvalidSource, Unreachable
+from ..errors import AmbiguousSource, Damaged, FileNotThere, InvalidSource, Unreachable, Unsafe
 from ..layout import PARTIAL
 from ..progress import Progress, silent
 from ..store import Store
@@ -81,21 +81,16 @@ def import_hub(
 
 
 def choose(files: Sequence["HubFile"], place: HubRef) -> list["HubFile"]:
-    """The files of a repository that make the model which is meant; raises FileNotThere or AmbiguousSource."""
+    """The files of a repository that make the model which is meant; raises FileNotThere, AmbiguousSource or Unsafe."""
     weights = [file for file in files if file.path.lower().endswith(".gguf")]
     if place.path is None:
         chosen = [file for file in weights if not _projects(file.path)]
+    elif place.path in {file.path for file in files}:
+        chosen = [file for file in weights if _model_of(file.path) == _model_of(place.path)]
+        if not chosen:
+            raise Unsafe(f"{place.path} in {place.repo} is not a GGUF file", hint="llstore put takes any, with --role")
     else:
-        exact = _SHARD.sub("", place.path) if place.path in {file.path for file in files} else None
-        chosen = [
-            file
-            for file in files
-            if file.path == place.path
-            or (
-                file in weights
-                and (_SHARD.sub("", file.path) == exact if exact else fnmatchcase(file.path, place.path))
-            )
-        ]
+        chosen = [file for file in weights if fnmatchcase(file.path, place.path)]
     if not chosen:
         raise _none(weights, place)
     _refuse_several(chosen, place)
@@ -106,7 +101,7 @@ def _refuse_several(chosen: Iterable["HubFile"], place: HubRef) -> None:
     models = defaultdict(list)
     for file in chosen:
         if not _projects(file.path):
-            models[_SHARD.sub("", file.path)].append(file.path)
+            models[_model_of(file.path)].append(file.path)
     if len(models) > 1:
         listed = sorted(min(paths) for paths in models.values())
         raise AmbiguousSource(
@@ -146,8 +141,8 @@ def _fetched(store: Store, order: _Order, wishes: Wishes, progress: Progress) ->
             done += file.size
             sources.append(Placed(path, expected=file.digest, folder=store.folder, way=Way.GIVE))
             stack.enter_context(sources[-1])
-        header = sources[0].header() if path.suffix.lower() == ".gguf" else None
-        annotations = _annotations(order.source, order.repo, license_known=bool(header and header.license))
+        main = next((source for source in sources if not _projects(source.path.name)), sources[0])
+        annotations = _annotations(order.source, order.repo, license_known=bool(main.header().license))
         result = store.put_sources(sources, wishes.request(annotations), progress)
     return Imported.by(result, source=order.source, downloaded=total)
 
@@ -202,6 +197,11 @@ def _take_up(partial: Path, path: Path, file: "HubFile") -> None:
 
 def _clean(path: str | None, revision: str) -> bool:
     return all(part not in ("", ".", "..") for part in [*(path or "-").split("/"), *revision.split("/")])
+
+
+def _model_of(path: str) -> str:
+    """What the shards of one model have in common."""
+    return _SHARD.sub("-*", path)
 
 
 def _projects(path: str) -> bool:

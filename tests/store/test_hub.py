@@ -21,9 +21,10 @@ from llstore.store.errors import (
     Refused,
     StoreError,
     Unreachable,
+    Unsafe,
 )
 from llstore.store.exchange.arriving import Imported, Wishes
-from llstore.store.exchange.hf import HubRef, import_hub
+from llstore.store.exchange.hf import HubRef, choose, import_hub
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 TOKEN = "hf_thisIsTheTokenThatNobodyMaySee"
@@ -164,6 +165,7 @@ def test_what_came_whole_before_a_failure_is_not_downloaded_again(
         ("hf://org/tiny@nosuch", ModelNotFound),
         ("hf://org/tiny/absent.gguf", FileNotThere),
         ("hf://org/tiny/*.bin", FileNotThere),
+        ("hf://org/tiny/README.md", Unsafe),
     ],
 )
 def test_what_is_not_there(settings: Settings, server: Hub, place: str, kind: type[StoreError]) -> None:
@@ -208,6 +210,25 @@ def test_offline_nothing_is_asked(settings: Settings, server: Hub, url: str | No
     with pytest.raises(Unreachable, match="offline"):
         brought(replace(settings, url=url, offline=True), server, "hf://org/tiny")
     assert not server.requests
+
+
+@pytest.mark.parametrize(
+    ("asked", "chosen"),
+    [
+        ("m.gguf", ["m.gguf"]),
+        ("m-00002-of-00002.gguf", ["m-00001-of-00002.gguf", "m-00002-of-00002.gguf"]),
+        ("m-0*.gguf", ["m-00001-of-00002.gguf", "m-00002-of-00002.gguf"]),
+        ("q/*", ["q/m.gguf", "q/mmproj.gguf"]),
+        ("q/mmproj.gguf", ["q/mmproj.gguf"]),
+    ],
+)
+def test_which_files_are_meant(asked: str, chosen: list[str]) -> None:
+    paths = ["config.json", "m.gguf", "m-00001-of-00002.gguf", "m-00002-of-00002.gguf", "q/m.gguf", "q/mmproj.gguf"]
+    # Not before huggingface_hub was told where its home is.
+    from llstore.store.exchange.hub import HubFile
+
+    files = [HubFile(path, 1, None) for path in paths]
+    assert [file.path for file in choose(files, HubRef("o/r", asked))] == chosen
 
 
 @pytest.mark.parametrize(
