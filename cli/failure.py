@@ -23,6 +23,7 @@ _CODES: tuple[tuple[type[Exception], int], ...] = (
     (store_errors.InvalidRef, USAGE),
     (store_errors.AmbiguousRef, USAGE),
     (store_errors.InvalidUrl, USAGE),
+    (store_errors.InvalidSource, USAGE),
     (store_errors.InvalidLabel, USAGE),
     (store_errors.InvalidFilter, USAGE),
     (store_errors.InvalidProject, USAGE),

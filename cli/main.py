@@ -16,10 +16,13 @@ from . import (
     ci,
     diff,
     doctor,
+    export,
     fsck,
     get,
+    import_,
     list_,
     lock,
+    mirror,
     names,
     put,
     replay,
@@ -56,6 +59,9 @@ app.command("rm")(space.rm)
 app.command("gc")(space.gc)
 app.command("df")(space.df)
 app.command("check")(check.check)
+app.command("import")(import_.import_model)
+app.command("export")(export.export)
+app.command("mirror")(mirror.mirror)
 app.command("fsck")(fsck.fsck)
 app.command("reindex")(store.reindex)
 app.command("doctor")(doctor.doctor)

@@ -67,6 +67,13 @@ def load(*, store: str | None, offline: bool) -> Settings:
     )
 
 
+def ollama_folders() -> list[Path]:
+    """Where Ollama keeps its models: where OLLAMA_MODELS says, or where it puts them by itself."""
+    told = os.environ.get("OLLAMA_MODELS")
+    usual = [Path.home() / ".ollama/models", Path("/usr/share/ollama/.ollama/models")]
+    return [Path(told)] if told else usual
+
+
 def _table(user: dict[str, Any], name: str) -> dict[str, Any]:
     found = user.get(name, {})
     if not isinstance(found, dict) or set(found) - _TABLES[name]:

@@ -7,7 +7,8 @@ from .manifest import Manifest, Role
 from .model import Model
 from .put import PutRequest, PutResult
 from .ref import Name, Prefix, Ref, parse_ref
-from .store import Settings, Store
+from .settings import Settings
+from .store import Store
 from .transfer.download import Pace
 
 __all__ = [

@@ -139,12 +139,18 @@ class PartFile(Closing):
     def clone(self, source: Path) -> None:
         """Make this file's bytes those of `source`, sharing them where the file system can."""
         with disk_errors(source), source.open("rb") as file:
-            try:
-                fcntl.ioctl(self._fd, _FICLONE, file.fileno())
-                self._end = os.fstat(self._fd).st_size
-            except OSError:
+            if not self.share(file):
                 while chunk := file.read(CHUNK):
                     self.write(chunk)
+
+    def share(self, file: BufferedReader) -> bool:
+        """Make this file's bytes those of `file` without copying them; whether the file system can."""
+        try:
+            fcntl.ioctl(self._fd, _FICLONE, file.fileno())
+        except OSError:
+            return False
+        self._end = os.fstat(self._fd).st_size
+        return True
 
     def _reserve(self, size: int) -> None:
         # A full disk shows before the first byte moves, not after the last.

@@ -4,6 +4,8 @@ StoreError
 ├── InvalidRef             not a digest, prefix or name
 ├── AmbiguousRef           a prefix that several models share
 ├── InvalidUrl             a store URL that cannot be opened
+├── InvalidSource          not a place that a model can be imported from
+│   └── AmbiguousSource    a place that holds several models
 ├── InvalidLabel           a label that is not KEY=VALUE
 ├── InvalidFilter          a condition on a list that says nothing
 ├── NotFound
@@ -24,7 +26,8 @@ StoreError
 ├── DiskError              the operating system refused a file or folder
 ├── RoleConflict           a stored model has another role
 ├── StillNamed             a model to be removed has names that were not given
-└── FormatTooNew           written by a later llstore
+├── FormatTooNew           written by a later llstore
+└── ExtraMissing           a package that llstore's extras bring is not installed
 """
 
 
@@ -50,6 +53,14 @@ class AmbiguousRef(StoreError):
 
 class InvalidUrl(StoreError):
     """A store URL that cannot be opened."""
+
+
+class InvalidSource(StoreError):
+    """Not a place that a model can be imported from."""
+
+
+class AmbiguousSource(InvalidSource):
+    """A place that holds several models: the hint says how to name one."""
 
 
 class InvalidLabel(StoreError):
@@ -138,3 +149,7 @@ class StillNamed(StoreError):
 
 class FormatTooNew(StoreError):
     """Written by a later llstore than this one."""
+
+
+class ExtraMissing(StoreError):
+    """A package is not installed: the hint says what to install."""

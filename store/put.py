@@ -22,10 +22,11 @@ from .fingerprint import Fingerprint
 from .layout import blob_key, blocks_key, manifest_key
 from .manifest import FileEntry, Manifest, Role, role_of
 from .model import Model
-from .progress import Progress
+from .progress import Progress, silent
 from .ref import Name
 from .transfer.audit import wrong_blocks
 from .transfer.source import Source
+from .transfer.supply import Supply
 
 ATTEMPTS = 4  # of a whole upload; its parts are tried again by the backend
 
@@ -76,10 +77,19 @@ class State:
 
 @dataclass(frozen=True, slots=True)
 class Examined:
-    """A source after its first pass: its fingerprint."""
+    """A blob to be: what its bytes are, and who supplies them."""
 
-    source: Source
+    source: Supply
     found: Fingerprint
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How much is done for a blob: `force` uploads it in any case, `verify` reads all of it back."""
+
+    force: bool = False
+    verify: bool = False
+    progress: Progress = silent
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,11 +141,11 @@ def _entry(role: Role, found: Fingerprint) -> FileEntry:
 
 
 def _refuse_doubles(files: Sequence[Examined]) -> None:
-    first: dict[Digest, Path] = {}
+    first: dict[Digest, str] = {}
     for file in files:
         if file.found.digest in first:
-            raise Unsafe(f"{file.source.path} holds the same bytes as {first[file.found.digest]}", hint="put it once")
-        first[file.found.digest] = file.source.path
+            raise Unsafe(f"{file.source.label} holds the same bytes as {first[file.found.digest]}", hint="put it once")
+        first[file.found.digest] = file.source.label
 
 
 def put(bucket: Bucket, request: PutRequest, upload: Upload, *, look: Callable[[], State]) -> PutResult:
@@ -149,10 +159,11 @@ def put(bucket: Bucket, request: PutRequest, upload: Upload, *, look: Callable[[
         now, request = look(), replace(request, force=True)
     manifest = now.stored.manifest if now.stored else upload.manifest
     _refuse_other_role(manifest, request)
-    uploaded = sum(_settle(bucket, request, upload, file, known=now.stored is not None) for file in upload.files)
-    _write_small(bucket.backend, manifest_key(manifest.model), manifest.encode())
-    news = list(_news(manifest, request, stored=now.stored, intent=intent.ulid))
-    entries = [bucket.journal.append(document) for document in news]
+    effort = Effort(force=request.force, verify=request.verify, progress=upload.progress)
+    uploaded = sum(settle(bucket, file, effort, trusted=now.stored is not None) for file in upload.files)
+    keep_manifest(bucket, manifest)
+    begun = ended_entry(intent.ulid) if now.stored else put_entry(manifest, intent=intent.ulid)
+    entries = [bucket.journal.append(document) for document in (begun, *notes(manifest.model, request, now.stored))]
     names = {*(now.stored.names if now.stored else ()), *([str(request.name)] if request.name else ())}
     return PutResult(
         manifest=manifest,
@@ -163,16 +174,21 @@ def put(bucket: Bucket, request: PutRequest, upload: Upload, *, look: Callable[[
     )
 
 
-def _news(manifest: Manifest, request: PutRequest, *, stored: Model | None, intent: str) -> Iterator[dict[str, Any]]:
-    yield ended_entry(intent) if stored else put_entry(manifest, intent=intent)
+def notes(model: Digest, request: PutRequest, stored: Model | None) -> Iterator[dict[str, Any]]:
+    """The entries that say of a model what was asked for and is not known yet."""
     labels = {key: value for key, value in request.labels.items() if not stored or stored.labels.get(key) != value}
     annotations = {
         key: value for key, value in request.annotations.items() if not stored or stored.annotations.get(key) != value
     }
     if labels or annotations:
-        yield label_entry(manifest.model, labels, annotations=annotations)
+        yield label_entry(model, labels, annotations=annotations)
     if request.name and not (stored and str(request.name) in stored.names):
-        yield tag_entry(request.name, manifest.model)
+        yield tag_entry(request.name, model)
+
+
+def keep_manifest(bucket: Bucket, manifest: Manifest) -> None:
+    """Write a manifest, unless it is there."""
+    _write_small(bucket.backend, manifest_key(manifest.model), manifest.encode())
 
 
 def _refuse_other_role(manifest: Manifest, request: PutRequest) -> None:
@@ -183,16 +199,18 @@ def _refuse_other_role(manifest: Manifest, request: PutRequest) -> None:
         )
 
 
-def _settle(bucket: Bucket, request: PutRequest, upload: Upload, file: Examined, *, known: bool) -> int:
-    """See to it that a blob and its block list are there; returns how many bytes were uploaded."""
+def settle(bucket: Bucket, file: Examined, effort: Effort, *, trusted: bool) -> int:
+    """See to it that a blob and its block list are there; returns how many bytes were uploaded.
+
+    `trusted` says that a live entry of the journal names the blob.
+    """
     uploaded = 0
-    trusted = known and not request.verify
-    if request.force or not _present(bucket.backend, file, upload.progress, trusted=trusted):
-        _upload(bucket.source, file, upload.progress)
+    if effort.force or not _present(bucket.backend, file, effort.progress, trusted=trusted and not effort.verify):
+        _upload(bucket.source, file, effort.progress)
         last = len(file.found.blocks.hashes) - 1
         # Whole parts have been lost by servers that said they had them: some blocks are looked at, or all.
-        sample = range(last + 1) if request.verify else sorted({0, last // 2, last})
-        if _wrong(bucket.backend, file, sample, upload.progress):
+        sample = range(last + 1) if effort.verify else sorted({0, last // 2, last})
+        if _wrong(bucket.backend, file, sample, effort.progress):
             hint = "put it again --force"
             raise Damaged(f"{bucket.url} stored other bytes than were sent for {file.found.digest}", hint=hint)
         uploaded = file.found.size
@@ -201,10 +219,9 @@ def _settle(bucket: Bucket, request: PutRequest, upload: Upload, file: Examined,
 
 
 def _upload(backend: Backend, file: Examined, progress: Progress) -> None:
-    found = file.found
     for attempt in range(ATTEMPTS):
         try:
-            backend.write(blob_key(found.digest), file.source.blocks(found, progress), size=found.size)
+            file.source.send(backend, file.found, progress)
             return
         except Unreachable:
             if attempt == ATTEMPTS - 1:

@@ -1,9 +1,9 @@
 """The store as one thing: a bucket, its catalog, and this machine's cache."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
@@ -33,8 +33,9 @@ from .progress import Progress, silent
 from .put import PutRequest, PutResult
 from .ref import Name, Prefix, Ref
 from .selection import Selection
+from .settings import Settings
 from .sync import snapshot_due, sync, write_snapshot
-from .transfer.download import Pace
+from .transfer.source import Source
 
 if TYPE_CHECKING:
     from .catalog.catalog import Catalog
@@ -46,26 +47,6 @@ _NO_SNAPSHOT = "a mirror whose store has no snapshot is asked by full digest; ll
 
 ATTEMPTS, PATIENCE = 6, 30.0  # of one small request, and the seconds they may take
 MOST_CONNECTIONS = 64  # with a limit on bytes a second; transfers use far fewer
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """Where a store lies and where this machine keeps its part. Without `url`: the embedded store in `data/store`.
-
-    `cache_max_bytes` is the cache's budget, by default a share of its disk.
-    """
-
-    cache: Path
-    data: Path
-    url: str | None = None
-    offline: bool = False
-    cache_max_bytes: int | None = None
-    pace: Pace = field(default_factory=Pace)
-
-    @property
-    def embedded(self) -> Path:
-        """The folder of the embedded default store."""
-        return self.data / "store"
 
 
 class Store(Closing):
@@ -126,6 +107,22 @@ class Store(Closing):
         """Whether the network must not be touched; the embedded store is on no network."""
         return self._settings.offline and not self._embedded
 
+    @property
+    def stays_here(self) -> bool:
+        """Whether nothing but this machine may be asked, even for what goes into the embedded store."""
+        return self._settings.offline
+
+    @property
+    def written(self) -> Bucket:
+        """The bucket, for who writes to it; raises Unreachable offline, and Refused for a mirror."""
+        self.require_writable("put to")
+        return self.bucket
+
+    @property
+    def folder(self) -> Path | None:
+        """Where the embedded store lies on this machine; None for any other, whose bytes are sent."""
+        return self._settings.embedded if self._embedded else None
+
     def require_network(self, verb: str) -> None:
         """Raises Unreachable when the network must not be touched."""
         if self.offline:
@@ -181,18 +178,22 @@ class Store(Closing):
         """Bring a model into the store under its digest."""
         self.require_network("put to")
         with ExitStack() as stack:
-            sources = putting.open_sources(expand((request.path, *request.more)), stack)
-            # All that can be refused is refused before anything is written.
-            self.require_writable("put to")
-            bucket = self.bucket
-            # Hashing leaves time for it: a catalog is loaded and a journal listed meanwhile.
-            synced = Ahead(self.sync)
-            upload = putting.examine(sources, request, progress)
-            synced.result()
-            bucket.initialize()
-            if not all(self._sound(file.found.digest, progress) for file in upload.files):
-                request = replace(request, force=True)
-            result = putting.put(bucket, request, upload, look=lambda: self._state_of(upload))
+            return self.put_sources(
+                putting.open_sources(expand((request.path, *request.more)), stack), request, progress
+            )
+
+    def put_sources(self, sources: Sequence[Source], request: PutRequest, progress: Progress = silent) -> PutResult:
+        """Bring a model into the store whose files are open already; `request` says the rest."""
+        # All that can be refused is refused before anything is written.
+        bucket = self.written
+        # Hashing leaves time for it: a catalog is loaded and a journal listed meanwhile.
+        synced = Ahead(self.sync)
+        upload = putting.examine(sources, request, progress)
+        synced.result()
+        bucket.initialize()
+        if not all(self._sound(file.found.digest, progress) for file in upload.files):
+            request = replace(request, force=True)
+        result = putting.put(bucket, request, upload, look=lambda: self._state_of(upload))
         self.catalog.apply(result.entries)
         if self._embedded and not result.deduplicated:
             for file in result.manifest.files:
@@ -312,11 +313,15 @@ class Store(Closing):
             if snapshot_due(self.bucket, self.catalog):
                 write_snapshot(self.bucket, self.catalog)
 
-    def _state_of(self, upload: putting.Upload) -> putting.State:
+    def swept_until(self, digests: Collection[Digest]) -> float:
+        """Until when an open sweep may delete one of these blobs, in the store's seconds; 0 when none may."""
         self.sync()
         now = self.bucket.journal.clock()
         sweeps = self.catalog.sweeps(since=ulid.lowest(now - SWEEP_SECONDS - OVERLAP))
-        until = swept_until(sweeps, upload.digests, now=now)
+        return swept_until(sweeps, set(digests), now=now)
+
+    def _state_of(self, upload: putting.Upload) -> putting.State:
+        until = self.swept_until(upload.digests)
         return putting.State(self.catalog.model(upload.manifest.model), until)
 
     def _unknown(self, ref: Prefix | Name, *, removed: Digest | None) -> ModelNotFound:

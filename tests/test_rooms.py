@@ -15,6 +15,7 @@ DOORS = {
     "boto3": {"store/backends/s3.py"},
     "botocore": {f"store/backends/{name}.py" for name in ("s3", "s3_errors", "s3_signed")},
     "urllib3": {"store/backends/wire.py", "store/backends/s3_errors.py"},
+    "huggingface_hub": {"store/exchange/hub.py"},
     "sqlalchemy": {f"store/catalog/{name}.py" for name in ("catalog", "file", "tables", "where")},
     "rich": {"cli/bars.py"},
     "typer": {path.relative_to(ROOT).as_posix() for path in (ROOT / "cli").glob("*.py")},
@@ -76,7 +77,7 @@ def loaded(*arguments: str, home: Path) -> set[str]:
 
 
 def test_help_loads_nothing_heavy(home: Path) -> None:
-    heavy = {"llama_cpp", "jinja2", "numpy", "boto3", "botocore", "sqlalchemy", "rich", "httpx"}
+    heavy = {"llama_cpp", "jinja2", "numpy", "boto3", "botocore", "sqlalchemy", "rich", "huggingface_hub"}
     assert not loaded("--help", home=home) & heavy
 
 

@@ -48,4 +48,7 @@ def test_a_bare_install_compiles_nothing_and_puts_gets_and_lists(wheel: Path, ti
     refusal = run("run", "t/tiny", "-p", "hi")
     assert (refusal.returncode, refusal.stderr.count("\n")) == (1, 1)
     assert "pip install 'llstore[run]'" in refusal.stderr
+    refusal = run("import", "hf://org/repo")
+    assert (refusal.returncode, refusal.stderr.count("\n")) == (1, 1)
+    assert "pip install 'llstore[hf]'" in refusal.stderr
     assert "llama-cpp-python: " in run("doctor").stdout

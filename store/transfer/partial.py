@@ -50,10 +50,14 @@ def beside(folder: Path, *, size: int) -> PartFile:
 
 def leave(part: PartFile, digest: Digest) -> None:
     """Let a part file stay, for whoever asks for the blob next, this process included."""
-    left = part.path.with_name(f"{digest.hex}.{_host()}-0-0.{secrets.token_hex(4)}.part")
-    with disk_errors(part.path):
-        part.path = part.path.rename(left)
+    part.path = leave_file(part.path, part.path.parent, digest)
     part.keep()
+
+
+def leave_file(path: Path, folder: Path, digest: Digest) -> Path:
+    """Leave a file in `folder` as a part file of that blob; returns where it is now."""
+    with disk_errors(path):
+        return path.rename(folder / f"{digest.hex}.{_host()}-0-0.{secrets.token_hex(4)}.part")
 
 
 def adopt(folder: Path, digest: Digest, *, size: int) -> PartFile | None:

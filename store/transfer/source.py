@@ -6,19 +6,20 @@ from io import BufferedReader
 from pathlib import Path
 
 from ..blocks import BLOCK_SIZE
-from ..closing import Closing
 from ..disk import disk_errors, hot_chunks
 from ..errors import DiskError, FileNotThere, SourceChanged, Unsafe
 from ..fingerprint import Fingerprint, fingerprint
 from ..gguf import GgufHeader, read_header
 from ..progress import Progress
+from .supply import Supply
 
 
-class Source(Closing):
+class Source(Supply):
     """An open regular file. Everything is read through one descriptor: a swapped name changes nothing."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.label = str(path)
         self._file = _open(path)
         self.size = os.fstat(self._file.fileno()).st_size
 

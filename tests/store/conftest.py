@@ -6,6 +6,7 @@ from contextlib import closing
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import parts
 import pytest
 
 from llstore.store.backends import open_backend
@@ -31,3 +32,15 @@ def s3(bucket: str) -> Iterator[S3Backend]:
 def name(bucket: str) -> str:
     """The fresh bucket's name."""
     return urlsplit(bucket).netloc
+
+
+@pytest.fixture(scope="session")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """A model of three shards."""
+    return parts.write_shards(tmp_path_factory.mktemp("shards"))
+
+
+@pytest.fixture(scope="session")
+def projector(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A GGUF that is a projector."""
+    return parts.write_projector(tmp_path_factory.mktemp("projector") / "mmproj-f16.gguf")

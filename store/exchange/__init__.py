@@ -1,0 +1,1 @@
+"""Comings and goings: models from Hugging Face and Ollama, bundles, and copies of a store in another."""
