@@ -5,7 +5,6 @@ models there are, and what is said of them. Nothing in it depends on when or whe
 """
 
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
@@ -15,9 +14,10 @@ from ..blocks import BLOCK_SIZE, BlockList
 from ..closing import Closing
 from ..digest import Digest
 from ..disk import disk_errors
-from ..errors import Damaged, FileNotThere, FormatTooNew, StoreError, Unsafe
+from ..errors import Damaged, FileNotThere, FormatTooNew, LockBroken, StoreError, Unsafe
 from ..fingerprint import Fingerprint
 from ..layout import FORMAT, FORMAT_KEY, blob_key, blocks_key, manifest_key
+from ..lock.reading import load
 from ..manifest import FileEntry, Manifest, canonical
 from ..model import Model
 from ..put import Examined
@@ -160,25 +160,17 @@ class Bundle(Closing):
 def digests_in(base: Path) -> frozenset[Digest]:
     """The blobs that whoever has `base` has already: the files of a bundle's models, or of a llstore.lock's.
 
-    Raises Unsafe when it is neither.
+    Raises LockBroken when it is neither.
     """
     with _open(base) as file, disk_errors(base):
         start = file.read(262)
     if start[257:] == b"ustar":
         with Bundle(base) as bundle:
             return frozenset(bundle.index.files)
-    return frozenset(_locked(base))
-
-
-def _locked(path: Path) -> Iterable[Digest]:
-    import tomllib
-
     try:
-        with path.open("rb") as file:
-            models = tomllib.load(file)["model"]
-        return [Digest.parse(file["digest"]) for model in models for file in model["files"]]
-    except (KeyError, TypeError, ValueError, StoreError) as error:
-        raise Unsafe(f"{path} is neither a bundle nor a llstore.lock: {error}") from error
+        return frozenset(file.digest for model in load(base).models for file in model.files)
+    except LockBroken as error:
+        raise LockBroken(f"{base} is neither a bundle nor a lock that holds: {error}") from error
 
 
 def _texts(found: Any) -> dict[str, str]:

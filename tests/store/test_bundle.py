@@ -3,7 +3,6 @@
 import io
 import subprocess
 import tarfile
-import tomllib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,13 +17,15 @@ from hypothesis import strategies as st
 from llstore.store import Digest, Name, PutRequest, Role, Settings, Store
 from llstore.store.backends.record import Recorded
 from llstore.store.blocks import BLOCK_SIZE
-from llstore.store.errors import Damaged, FileKept, FormatTooNew, ModelNotFound, StoreError, Unsafe
+from llstore.store.errors import Damaged, FileKept, FormatTooNew, LockBroken, ModelNotFound, StoreError, Unsafe
 from llstore.store.exchange import tar
 from llstore.store.exchange.bring import Brought
 from llstore.store.exchange.bundle import Bundle, checksum, digests_in
 from llstore.store.exchange.export import Exported, export_bundle
 from llstore.store.exchange.unpack import import_bundle
 from llstore.store.layout import blob_key
+from llstore.store.lock.lockfile import Locked, Lockfile
+from llstore.store.lock.project import Wanted
 from llstore.store.target import Target
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -223,14 +224,14 @@ def test_a_left_out_blob_of_another_model_is_used(
 
 
 def test_since_a_lock_what_it_names_is_left_out(full: Settings, tmp_path: Path, tiny: Path) -> None:
-    digest = Digest.of(tiny.read_bytes())
-    lock = f'version = 1\n[[model]]\nname = "chat"\nfiles = [{{digest = "{digest}", size = 3}}]\n'
-    assert tomllib.loads(lock)
-    (tmp_path / "llstore.lock").write_text(lock)
-    assert digests_in(tmp_path / "llstore.lock") == {digest}
-    (tmp_path / "llstore.lock").write_text("[models]\n")
-    with pytest.raises(Unsafe, match=r"neither a bundle nor a llstore\.lock"):
-        digests_in(tmp_path / "llstore.lock")
+    with Store(full) as store:
+        manifest = store.model(Digest.of(tiny.read_bytes())).manifest
+    lock = tmp_path / "llstore.lock"
+    lock.write_bytes(Lockfile.of([Locked.of(Wanted("chat", "team/chat"), manifest)]).encode())
+    assert digests_in(lock) == {manifest.main.digest}
+    lock.write_text("[models]\n")
+    with pytest.raises(LockBroken, match="neither a bundle nor a lock"):
+        digests_in(lock)
 
 
 # Names.
