@@ -14,7 +14,6 @@ from ..ref import Name
 from ..store import Store
 
 LICENSE = "license"
-SOURCE = "source"
 _UNSAID = PutRequest(Path())
 
 

@@ -12,13 +12,14 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+from ..curate import SOURCE
 from ..disk import disk_errors, make_folder
 from ..errors import AmbiguousSource, Damaged, FileNotThere, InvalidSource, Unreachable, Unsafe
 from ..layout import PARTIAL
 from ..progress import Progress, silent
 from ..store import Store
 from ..transfer.partial import leave_file, owner, owner_lives, partials
-from .arriving import LICENSE, SOURCE, Imported, Wishes, known, say
+from .arriving import LICENSE, Imported, Wishes, known, say
 from .placed import Placed, Way
 
 if TYPE_CHECKING:

@@ -13,13 +13,14 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from ..curate import SOURCE
 from ..digest import Digest
 from ..disk import disk_errors
 from ..errors import InvalidSource, ModelNotFound, StoreError, Unsafe
 from ..manifest import Role
 from ..progress import Progress, silent
 from ..store import Store
-from .arriving import SOURCE, Imported, Wishes, known, say
+from .arriving import Imported, Wishes, known, say
 from .placed import Placed, Way
 
 SCHEME = "ollama:"
