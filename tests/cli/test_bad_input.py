@@ -203,7 +203,8 @@ def test_a_gguf_that_llama_cpp_cannot_load(llstore: Command, tmp_path: Path) -> 
     writer.write_tensors_to_file()
     writer.close()
     digest = llstore("put", tmp_path / "odd.gguf").stdout.strip()
-    refused(llstore("run", digest, "-p", "hi"), 1, "no-such-architecture")
+    refused(llstore("run", digest, "-p", "hi"), 7, "is not safe to load", "--unchecked")
+    refused(llstore("run", digest, "-p", "hi", "--unchecked"), 1, "no-such-architecture")
 
 
 def test_settings_of_the_run_out_of_range(llstore: Command, tiny: Path) -> None:

@@ -10,16 +10,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from shards import write_shards
 from tiny import TEMPLATE, write_tiny
-
-from llstore.store import Manifest, PutRequest, Role, Settings, Store
-from llstore.store.manifest import ModelFacts
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -289,21 +285,18 @@ def test_a_receipt_of_one_machine_is_replayed_on_another_and_then_offline(
 
 
 def test_a_split_model_answers_as_the_whole_one_and_its_receipt_names_its_shards(
-    llstore: Command, home: Path, tiny: Path, receipt: Path, tmp_path: Path
+    llstore: Command, tiny: Path, receipt: Path, tmp_path: Path
 ) -> None:
     shards = write_shards(tiny, 3, tmp_path)
-    with Store(Settings(cache=home / "cache", data=home / "data")) as store:
-        entries = [replace(store.put(PutRequest(shard)).manifest.main, role=Role.SHARD) for shard in shards]
-        split = Manifest(tuple(entries), ModelFacts())
-        store.cache.keep_manifest(split)
+    split = llstore("put", *shards).stdout.strip()
     path = tmp_path / "split.json"
     seed = str(json.loads(receipt.read_text())["sampling"]["seed"])
-    ran = llstore("run", split.model.hex, "-p", "Hello", "--max-tokens", "12", "--seed", seed, "--receipt", path)
+    ran = llstore("run", split, "-p", "Hello", "--max-tokens", "12", "--seed", seed, "--receipt", path)
     assert ran.returncode == 0, ran.stderr
     whole, made = (json.loads(file.read_text()) for file in (receipt, path))
     assert made["output"] == whole["output"]
     assert made["files"] == [{"role": "shard", "digest": digest(shard.read_bytes())} for shard in shards]
-    assert made["model"] == made["manifest"] == str(split.digest)
+    assert made["model"] == made["manifest"] == split
     assert llstore("replay", path).stdout == "same: 12 tokens\n"
 
 

@@ -82,7 +82,8 @@ def test_the_longest_template_is_linted_soon_and_cheaply(piece: str) -> None:
     source = piece * (MAX_SOURCE // len(piece))
     began = time.process_time()
     lint(source)
-    assert time.process_time() - began < 2
+    # Half a second where nothing else runs; twice as much is charged for it where the cores are shared.
+    assert time.process_time() - began < 4
     tracemalloc.start()
     try:
         # An eighth of it, for weighing takes ten times as long.
