@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llstore.store import Digest, Manifest, Name, Role, snapshot, sync, ulid
-from llstore.store.backends import MemoryBackend
+from llstore.store.backends import MemoryBackend, Properties
 from llstore.store.backends.record import Recorded
 from llstore.store.bucket import Bucket
 from llstore.store.catalog.catalog import Catalog
@@ -202,6 +203,42 @@ def test_no_entry_of_the_last_day_is_in_a_snapshot(backend: Clocked, catalog: Ca
     assert ulid.seconds(made.until) <= backend.now - DAY
     _, entries = snapshot.decode(b"".join(backend.read(SNAPSHOT_KEY)))
     assert all(entry.ulid < made.until for entry in entries)
+
+
+class Mirrored(Recorded):
+    """The bucket as a mirror shows it: nothing can be listed."""
+
+    @property
+    def properties(self) -> Properties:
+        return replace(self._backend.properties, listable=False, writable=False)
+
+
+def test_a_mirror_s_names_are_those_of_its_snapshot_which_is_read_once(
+    backend: Clocked, catalog: Catalog, tmp_path: Path
+) -> None:
+    bucket = old_and_new(backend)
+    mirror = Mirrored(backend)
+    with closing(Catalog(tmp_path / "mirror.db")) as there:
+        assert sync.sync(Bucket(mirror), there) == []
+        assert there.latest() == ""
+        sync.write_snapshot(bucket, catalog)
+        sync.sync(Bucket(mirror), there)
+        assert there.named(NAME) == catalog.named(NAME) == TWO
+        assert [model.digest for model in there.models()] == [TWO]
+        # The tag of today is not in it.
+        assert there.named(Name("team/new")) is None
+        sync.sync(Bucket(mirror), there)
+        assert len(reads(mirror, SNAPSHOT_KEY)) == 1
+        backend.now += 2 * DAY
+        sync.write_snapshot(bucket, catalog)
+        sync.sync(Bucket(mirror), there)
+        assert there.named(Name("team/new")) == TWO
+        # A damaged one is said, and what was known stays.
+        backend.write(SNAPSHOT_KEY, [b"junk"], size=4)
+        with pytest.raises(Damaged):
+            sync.sync(Bucket(mirror), there)
+        assert there.named(NAME) == TWO
+    assert not [call for call in mirror.calls if call.verb == "list"]
 
 
 @pytest.mark.parametrize("data", [b"", b"junk", b"\x1f\x8b\x08\x00rest", None])
