@@ -1,7 +1,7 @@
 """Getting a model: every byte is counted and hashed on its way into the cache, and visible only when right."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,8 +19,9 @@ from .progress import Progress, silent
 from .transfer.download import Download, Pace
 from .transfer.fetcher import Wanted
 from .transfer.flight import single_flight
-from .transfer.partial import adopt, create, leave
+from .transfer.partial import adopt, create, leave, partials
 
+_PAGE = 4096  # bytes: a part file takes whole pages of its disk
 _HEAL = "put the file again with --force"
 
 
@@ -83,9 +84,19 @@ def get(manifest: Manifest, fetch: Fetch) -> GetResult:
     """The model, fetching what the cache lacks; raises Damaged when the store's bytes are not what they should be."""
     began = time.monotonic()
     fetch = replace(fetch, keep=fetch.keep.union(file.digest for file in manifest.files))
+    if len(manifest.files) > 1:
+        make_room(fetch, [file for file in manifest.files if not fetch.cache.has(file.digest)])
     files = tuple(get_file(entry, fetch) for entry in manifest.files)
     fetch.cache.keep_manifest(manifest)
     return GetResult(manifest, files, time.monotonic() - began)
+
+
+def make_room(fetch: Fetch, files: Iterable[FileEntry]) -> None:
+    """Room for all of these at once, so that what does not fit is known before a byte moves or a blob is evicted."""
+    begun = {part.digest for part in partials(fetch.cache.root / PARTIAL)}
+    needed = sum(-(-file.size // _PAGE) * _PAGE for file in files if file.digest not in begun)
+    with fetch.cache.room():
+        fetch.cache.make_room(needed, keep=fetch.keep)
 
 
 def get_file(entry: FileEntry, fetch: Fetch) -> CachedFile:

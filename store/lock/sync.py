@@ -9,19 +9,16 @@ from threading import Event, Lock
 from .. import get as getting
 from ..digest import Digest
 from ..errors import LockBroken, ModelNotFound, StoreError
-from ..get import CachedFile, Fetch
+from ..get import CachedFile
 from ..lanes import side_by_side
-from ..layout import PARTIAL
 from ..manifest import FileEntry, Manifest, main_of
 from ..progress import Progress, silent
 from ..store import Store
 from ..transfer.download import Pace
-from ..transfer.partial import partials
 from .agreement import with_manifest
 from .lockfile import FILE, Locked
 
 LANES = 4  # files on their way at once
-_PAGE = 4096  # bytes: a part file takes whole pages of its disk
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +125,7 @@ def _fetch(
 ) -> list[CachedFile]:
     fetch = store.fetching(silent)
     fetch = replace(fetch, keep=frozenset(keep), pace=share(fetch.pace, len(files)))
-    _make_room(fetch, files)
+    getting.make_room(fetch, files)
     shown = _Together(progress, total=sum(file.size for file in files))
     # The largest is the last to be done: it begins first.
     order = sorted(files, key=lambda file: -file.size)
@@ -139,14 +136,6 @@ def _fetch(
 def share(pace: Pace, files: int) -> Pace:
     """How hard to pull each of so many files: several at once fill a line with half the connections each."""
     return replace(pace, connections=max(1, pace.connections // 2)) if files > 1 else pace
-
-
-def _make_room(fetch: Fetch, files: Sequence[FileEntry]) -> None:
-    """Room for all of them at once, so that what does not fit is known before a byte moves."""
-    begun = {part.digest for part in partials(fetch.cache.root / PARTIAL)}
-    needed = sum(-(-file.size // _PAGE) * _PAGE for file in files if file.digest not in begun)
-    with fetch.cache.room():
-        fetch.cache.make_room(needed, keep=fetch.keep)
 
 
 def _assembled(

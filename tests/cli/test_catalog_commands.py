@@ -179,6 +179,36 @@ def test_shards_are_put_and_run_as_one_model(llstore: Command, tiny: Path, tmp_p
     assert "of these 2 is not there" in refused(llstore("put", folder), 7)
 
 
+def test_a_model_of_many_files_is_written_into_a_folder(llstore: Command, tiny: Path, tmp_path: Path) -> None:
+    (tmp_path / "shards").mkdir()
+    write_shards(tiny, 3, tmp_path / "shards")
+    (tmp_path / "shards/LICENSE").write_text("free")
+    llstore("put", tmp_path / "shards", "--name", "team/split")
+    got = document(llstore("get", "team/split", "-o", tmp_path / "out", "--json"))
+    names = [f"out-{number:05d}-of-00003.gguf" for number in (1, 2, 3)]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted([*names, "out-license.txt"])
+    assert got["path"] == str(tmp_path / "out" / names[0])
+    originals = sorted((tmp_path / "shards").glob("*.gguf"))
+    for name, original in zip(names, originals, strict=True):
+        assert (tmp_path / "out" / name).read_bytes() == original.read_bytes()
+    assert "exists and was kept" in refused(llstore("get", "team/split", "-o", tmp_path / "out"), 1)
+    assert llstore("get", "team/split", "-o", tmp_path / "out", "--force", "--link").returncode == 0
+    assert "is a file" in refused(llstore("get", "team/split", "-o", originals[0]), 1)
+    assert "the first of 4 files" in llstore("get", "team/split").stderr
+
+
+def test_a_model_that_does_not_fit_evicts_nothing(
+    llstore: Command, models: dict[str, Path], tiny: Path, bucket: str, tmp_path: Path
+) -> None:
+    online = {"LLSTORE_STORE": bucket}
+    big = document(llstore("put", models["one"], models["two"], "--role", "draft=two*", "--json", **online))["digest"]
+    small = document(llstore("put", models["template"], "--json", **online))["digest"]
+    machine = {**online, "LLSTORE_HOME": str(tmp_path / "small"), "LLSTORE_CACHE_MAX_BYTES": "500KB"}
+    assert llstore("get", small, **machine).returncode == 0
+    assert "no room for" in refused(llstore("get", big, **machine), 6)
+    assert [blob["digest"] for blob in document(llstore("cache", "list", "--json", **machine))["blobs"]] == [small]
+
+
 def test_roles_are_told_by_file(llstore: Command, models: dict[str, Path]) -> None:
     put = llstore("put", models["one"], models["two"], "--role", "draft=two*", "--json")
     got = document(llstore("get", document(put)["digest"], "--json"))
