@@ -101,6 +101,7 @@ def log(
 
 def _history(store: Store, ref: Ref | None) -> list[Entry]:
     store.sync()
+    store.require_index()
     if isinstance(ref, Name):
         found = store.catalog.history(name=ref)
         if not found:

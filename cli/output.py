@@ -18,7 +18,7 @@ def opened(store: str | None, *, offline: bool, quiet: bool) -> Iterator[Store]:
         try:
             yield found
         finally:
-            for warning in found.warnings:
+            for warning in dict.fromkeys(found.warnings):
                 remark(warning, quiet=quiet)
 
 

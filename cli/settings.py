@@ -4,6 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
 from ..store import Pace, Settings
 from ..store.errors import FileNotThere
@@ -16,6 +17,7 @@ FILE = "llstore.toml"
 _USER_KEYS = {"store", "offline", "cache", "transfer"}
 _TABLES = {"cache": {"max_bytes"}, "transfer": {"connections", "max_rate", "timeout"}}
 # A project's file comes with a checkout: it may say what to use, not how safely or where to keep it.
+_TRUST = {"profile", "ca"}
 _PROJECT_KEYS = {"store", "models"}
 
 
@@ -56,6 +58,7 @@ def load(*, store: str | None, offline: bool) -> Settings:
     url = store or os.environ.get("LLSTORE_STORE") or project.get("store") or user.get("store")
     if url is not None and not isinstance(url, str):
         raise InvalidSettings(f"store must be a URL in quotes, not {url!r}")
+    _refuse_trust(project.get("store"))
     away = offline or _switch("LLSTORE_OFFLINE") or user.get("offline") is True
     return Settings(
         cache=cache,
@@ -65,6 +68,16 @@ def load(*, store: str | None, offline: bool) -> Settings:
         cache_max_bytes=_size("cache.max_bytes", _table(user, "cache")),
         pace=_pace(_table(user, "transfer")),
     )
+
+
+def _refuse_trust(url: object) -> None:
+    # A checkout says where models are; whose credentials go there, and whom to believe, this machine says.
+    chosen = _TRUST & set(parse_qs(url.partition("?")[2])) if isinstance(url, str) else set()
+    if chosen:
+        raise InvalidSettings(
+            f"the store of a project's {FILE} may not choose {', '.join(sorted(chosen))}",
+            hint="set LLSTORE_STORE, or the store in your own config file",
+        )
 
 
 def ollama_folders() -> list[Path]:

@@ -37,6 +37,16 @@ class Described:
     tensors: Mapping[str, TensorFacts]
 
     @property
+    def read(self) -> bool:
+        """Whether the bytes of all tensors were read."""
+        return all(tensor.digest for tensor in self.tensors.values())
+
+    def unread(self) -> "Described":
+        """The same without what the bytes of the tensors are."""
+        bare = {name: TensorFacts(tensor.shape, tensor.type) for name, tensor in self.tensors.items()}
+        return Described(self.keys, bare)
+
+    @property
     def template(self) -> str | None:
         """The chat template."""
         found = self.keys.get(TEMPLATE)
@@ -96,6 +106,8 @@ def describe(headers: Sequence[GgufHeader], paths: Sequence[Path] | None = None,
 
 def difference(a: Described, b: Described) -> Difference:
     """What `b` has otherwise than `a`."""
+    if not (a.read and b.read):
+        a, b = a.unread(), b.unread()
     keys = _changed(a.keys, b.keys)
     template = keys.pop(TEMPLATE, None)
     tokenizer = {key: keys.pop(key) for key in list(keys) if key.startswith(_TOKENIZER)}
@@ -110,12 +122,10 @@ def difference(a: Described, b: Described) -> Difference:
 
 
 def _same_weights(a: Described, b: Described, tensors: Mapping[str, object]) -> bool | None:
-    read = all(tensor.digest for tensor in [*a.tensors.values(), *b.tensors.values()])
-    if read:
+    if a.read and b.read:
         return not tensors
     # Other names, shapes or types are other weights, whatever their bytes.
-    bare = [{name: (facts.shape, facts.type) for name, facts in side.tensors.items()} for side in (a, b)]
-    return None if bare[0] == bare[1] else False
+    return False if tensors else None
 
 
 def _changed(a: Mapping[str, T], b: Mapping[str, T]) -> dict[str, tuple[T | None, T | None]]:

@@ -25,6 +25,7 @@ class Tagged:
 
 def tag(store: Store, ref: Ref, name: Name) -> Tagged:
     """Let `name` point to a model of the store; raises ModelNotFound."""
+    store.require_writable("write to")
     model = live_model(store, ref)
     before = store.catalog.named(name)
     if before != model.digest:
@@ -34,6 +35,7 @@ def tag(store: Store, ref: Ref, name: Name) -> Tagged:
 
 def untag(store: Store, name: Name) -> Digest:
     """Take a name away; returns what it pointed to. Raises ModelNotFound when there is no such name."""
+    store.require_writable("write to")
     store.sync()
     before = store.catalog.named(name)
     if before is None:
@@ -44,6 +46,7 @@ def untag(store: Store, name: Name) -> Digest:
 
 def label(store: Store, ref: Ref, labels: Mapping[str, str | None], *, annotations: Mapping[str, str | None]) -> Model:
     """Set labels and annotations of a model, or take away those whose value is None; returns it as it is then."""
+    store.require_writable("write to")
     model = live_model(store, ref)
     news = {key: value for key, value in labels.items() if model.labels.get(key) != value}
     notes = {key: value for key, value in annotations.items() if model.annotations.get(key) != value}
@@ -57,6 +60,8 @@ def remove(store: Store, refs: Sequence[Ref], *, force: bool = False, dry_run: b
 
     Without `force`, raises StillNamed when a model has a name that is not among `refs`.
     """
+    if not dry_run:
+        store.require_writable("write to")
     models = {model.digest: model for model in (live_model(store, ref) for ref in refs)}
     given = {str(ref) for ref in refs if isinstance(ref, Name)}
     if not force:

@@ -24,7 +24,7 @@ _HOT_CHUNK = 2 * CHUNK
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _HINTS = {
     errno.EXDEV: "leave out --link: the two are on different disks",
-    errno.EROFS: "set LLSTORE_HOME to a folder that can be written",
+    errno.EROFS: "it must be a folder that can be written; LLSTORE_HOME says where llstore keeps its own",
 }
 _FICLONE = 0x40049409  # linux/fs.h
 _SYNC_FILE_RANGE_WRITE = 2  # linux/fs.h

@@ -4,8 +4,8 @@ intent -> open sweep? -> blobs -> block lists -> manifest -> journal entry
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 from pathlib import Path
@@ -17,7 +17,7 @@ from .blocks import BLOCK_SIZE
 from .bucket import Bucket
 from .digest import Digest
 from .entry import Entry, ended_entry, intent_entry, label_entry, put_entry, tag_entry
-from .errors import Damaged, KeyNotFound, RoleConflict, Unreachable, Unsafe
+from .errors import Damaged, KeyNotFound, RoleConflict, StoreError, Unreachable, Unsafe
 from .fingerprint import Fingerprint
 from .layout import blob_key, blocks_key, manifest_key
 from .manifest import FileEntry, Manifest, Role, role_of
@@ -150,7 +150,28 @@ def _refuse_doubles(files: Sequence[Examined]) -> None:
 
 def put(bucket: Bucket, request: PutRequest, upload: Upload, *, look: Callable[[], State]) -> PutResult:
     """Bring examined files into the bucket; `look` tells what the store knows at the moment."""
-    intent = bucket.journal.append(intent_entry(sorted(upload.digests)))
+    with intended(bucket, upload.digests) as intent:
+        return _put(bucket, request, upload, look=look, intent=intent)
+
+
+@contextmanager
+def intended(bucket: Bucket, digests: Iterable[Digest]) -> Iterator[Entry]:
+    """An intent to rely on these blobs, which is over when the work fails for good: then a collector may have them.
+
+    What was cut off, by a kill or a lost network, may be taken up again: that intent holds for its 7 days.
+    """
+    intent = bucket.journal.append(intent_entry(sorted(digests)))
+    try:
+        yield intent
+    except Unreachable:
+        raise
+    except StoreError:
+        with suppress(StoreError):
+            bucket.journal.append(ended_entry(intent.ulid))
+        raise
+
+
+def _put(bucket: Bucket, request: PutRequest, upload: Upload, *, look: Callable[[], State], intent: Entry) -> PutResult:
     # After the intent: what a collector does from here on, it does knowing of it.
     now = look()
     while now.swept_until:

@@ -134,6 +134,11 @@ class Store(Closing):
         if not self.bucket.source.properties.writable:
             raise Refused(f"{self.url} is a read-only mirror", hint=f"{verb} the store that it mirrors")
 
+    def require_index(self) -> None:
+        """Raises Refused for a mirror that nothing is known of, because it has no snapshot."""
+        if not self.offline and not self.bucket.source.properties.listable and not self.catalog.latest():
+            raise Refused(f"{self.url} is a mirror and cannot be listed", hint=_NO_SNAPSHOT)
+
     def sync(self) -> None:
         """Bring the catalog up to the bucket's journal. What cannot be understood is added to `warnings`."""
         if not self.offline:
@@ -144,6 +149,7 @@ class Store(Closing):
         self.require_network("reindex")
         self.catalog.apply((), anew=True)
         self.warnings += sync(self.bucket, self.catalog, snapshots=False)
+        self.require_index()
         return len(self.catalog.seen())
 
     def record(self, documents: Sequence[dict[str, Any]]) -> None:
@@ -229,8 +235,7 @@ class Store(Closing):
     def models(self, selection: Selection | None = None) -> list[Model]:
         """The models that `selection` wants, or all, newest first; raises Refused when the store cannot be listed."""
         self.sync()
-        if not self.catalog.latest() and not self.offline and not self.bucket.source.properties.listable:
-            raise Refused(f"{self.url} is a mirror and cannot be listed", hint=_NO_SNAPSHOT)
+        self.require_index()
         return self.catalog.models(selection)
 
     def model(self, ref: Ref) -> Model:
@@ -326,7 +331,8 @@ class Store(Closing):
 
     def _unknown(self, ref: Prefix | Name, *, removed: Digest | None) -> ModelNotFound:
         if removed:
-            return ModelNotFound(f"{ref} names {removed.short}, which was removed from {self.url}")
+            gone = f"{ref} names {removed.short}, which is not in {self.url}"
+            return ModelNotFound(gone, hint=f"llstore log {ref} tells its moves")
         near = get_close_matches(str(ref), self.catalog.names(), n=3) if isinstance(ref, Name) else []
         hint = f"did you mean {' or '.join(near)}?" if near else ""
         if self.offline:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _AT_ONCE = 2000  # entries that are taken in together; a sync that is cut off goes on after them
+_MOST_REMARKS = 2  # about objects in the journal that are no entries
 _WHOLE = "listed_whole"  # mark: when the journal was last listed from its start, in the store's seconds
 _LISTED = "listed"  # mark: when it was last listed at all
 _WORTH_NOTING = 60.0  # seconds
@@ -94,9 +95,14 @@ def _from_mirror(bucket: Bucket, catalog: "Catalog") -> list[str]:
         data = b"".join(bucket.backend.read(SNAPSHOT_KEY))
     except KeyNotFound:
         return []
-    # Read to its end before what is known is given up for it.
-    for _ in snapshot.decode(data)[1]:
-        pass
+    try:
+        # Read to its end before what is known is given up for it.
+        for _ in snapshot.decode(data)[1]:
+            pass
+    except (Damaged, FormatTooNew) as error:
+        if not catalog.latest():
+            raise
+        return [f"{error}; what was known of {bucket.url} is used"]
     catalog.apply((), anew=True)
     remarks = _take(catalog, snapshot.decode(data)[1])
     catalog.set_mark(_SNAPSHOT, seen)
@@ -108,6 +114,9 @@ def _take(catalog: "Catalog", found: Iterable[Entry | Skipped]) -> list[str]:
     for some in _batches(found):
         remarks += [f"{item.key} {item.reason}; ignored" for item in some if isinstance(item, Skipped)]
         remarks += catalog.apply(item for item in some if isinstance(item, Entry))
+    if len(remarks) > _MOST_REMARKS:
+        more = f"{len(remarks) - 1} more objects in the journal are ignored: llstore fsck --bucket lists them"
+        return [remarks[0], more]
     return remarks
 
 

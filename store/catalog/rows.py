@@ -126,6 +126,11 @@ def _ignore(rows: Rows, entry: Entry, row: Row) -> None:
     """What a later llstore does is not known yet."""
 
 
+def knows(op: str) -> bool:
+    """Whether this llstore knows what an entry of that kind does."""
+    return op in _READ
+
+
 _READ: dict[str, Callable[[Rows, Entry, Row], None]] = {
     "put": _read_put,
     "remove": _read_remove,

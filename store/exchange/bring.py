@@ -3,18 +3,18 @@
 The order is that of a put: intent -> open sweep? -> blobs and block lists -> manifest -> journal entry.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
 
 from ..digest import Digest
-from ..entry import Entry, ended_entry, intent_entry, label_entry, put_entry, tag_entry
+from ..entry import Entry, ended_entry, label_entry, put_entry, tag_entry
 from ..errors import Damaged, StoreError
 from ..manifest import FileEntry, Manifest
 from ..model import Model
 from ..progress import Progress, silent
-from ..put import Effort, Examined, keep_manifest, settle
+from ..put import Effort, Examined, intended, keep_manifest, settle
 from ..ref import Name
 from ..store import Store
 from .ranged import Absent
@@ -109,13 +109,18 @@ class _Bringing:
         bucket = self._store.bucket
         files = {file.digest: file for model in batch for file in model.manifest.files}
         digests = {model.digest for model in batch} | set(files)
-        intent = bucket.journal.append(intent_entry(sorted(digests)))
-        # After the intent: what a collector does from here on, it does knowing of it.
-        swept = False
-        while until := self._store.swept_until(digests):
-            # A sweep may be deleting these very blobs: what is there now cannot be relied on.
-            bucket.wait(until)
-            swept = True
+        with intended(bucket, digests) as intent:
+            # After the intent: what a collector does from here on, it does knowing of it.
+            swept = False
+            while until := self._store.swept_until(digests):
+                # A sweep may be deleting these very blobs: what is there now cannot be relied on.
+                bucket.wait(until)
+                swept = True
+            return self._settled(batch, files, intent, tally=tally, swept=swept)
+
+    def _settled(
+        self, batch: Sequence[Model], files: Mapping[Digest, FileEntry], intent: Entry, *, tally: Tally, swept: bool
+    ) -> list[Arrival]:
         with ThreadPoolExecutor(WORKERS, thread_name_prefix="bring") as threads:
             try:
                 running = {

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ..blocks import BLOCK_SIZE, BlockList
 from ..bucket import Bucket
 from ..cache import Cache
-from ..catalog.rows import rows_of
+from ..catalog.rows import knows, rows_of
 from ..digest import Digest
 from ..disk import read_chunks
 from ..errors import Damaged, KeyNotFound, StoreError
@@ -46,6 +46,8 @@ class BucketCheck:
                 yield Finding("bucket", Kind.JOURNAL, item.key, f"{item.reason}; readers leave it out")
             else:
                 problems = rows_of([item]).problems
+                if not knows(item.op):
+                    problems = [f"{item.op!r} is nothing that this llstore knows; readers leave it out"]
                 yield from (Finding("bucket", Kind.JOURNAL, journal_key(item.ulid), problem) for problem in problems)
 
     def _models(self, manifests: Sequence[Manifest]) -> Iterator[Finding]:

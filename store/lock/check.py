@@ -28,6 +28,7 @@ def in_store(store: Store, models: Sequence[Locked]) -> list[Disagreement]:
 def current(store: Store, models: Sequence[Locked]) -> list[Disagreement]:
     """The models that were removed, and those whose ref means another model now, or none; after one sync."""
     store.sync()
+    store.require_index()
     found = [_today(store, model) for model in models]
     return [one for one in found if one]
 

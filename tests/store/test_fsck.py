@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from llstore.store import Digest, PutRequest, Role, Settings, Store
+from llstore.store import Digest, PutRequest, Role, Settings, Store, ulid
 from llstore.store.blocks import BLOCK_SIZE
 from llstore.store.errors import Damaged
 from llstore.store.fsck.finding import Depth, Finding, Kind, Report
-from llstore.store.layout import blob_key, blocks_key, manifest_key
+from llstore.store.layout import blob_key, blocks_key, journal_key, manifest_key
 
 DATA = os.urandom(3 * BLOCK_SIZE + 1000)
 FULL = Depth(full=True)
@@ -190,3 +190,24 @@ def test_the_embedded_store_keeps_a_damaged_file_where_it_is(settings: Settings,
         assert store.cache.path(DIGEST).exists()
         with pytest.raises(Damaged):
             store.get(DIGEST)
+
+
+def test_what_readers_leave_out_of_the_journal_is_listed_and_harms_nobody(store: Store, shared: Settings) -> None:
+    now = store.bucket.journal.clock()
+    garbage = {
+        journal_key(ulid.mint(now - 1)): b"no json",
+        journal_key(ulid.mint(now + 3600)): b"{}",
+        "journal/README.md": b"hello",
+        journal_key(ulid.mint(now - 2)): b'{"op":"explode"}',
+        journal_key(ulid.mint(now - 3)): b'{"op":"put","model":"sha256:' + b"1" * 64 + b'"}',
+        journal_key(ulid.mint(now - 4)): b'{"op":"tag","name":"a/b","model":"nothing"}',
+    }
+    for key, data in garbage.items():
+        store.bucket.backend.write(key, [data], size=len(data))
+    report = store.fsck(Depth(), bucket=True)
+    assert {finding.subject for finding in report.findings} == set(garbage)
+    assert set(kinds(report)) == {Kind.JOURNAL}
+    assert report.sound
+    with Store(shared) as again:
+        assert [model.digest for model in again.models()] == [DIGEST]
+        assert len(again.warnings) <= 2

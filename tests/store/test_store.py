@@ -363,6 +363,9 @@ def test_a_model_keeps_its_role(settings: Settings, tmp_path: Path) -> None:
     put(settings, path, role=Role.TEMPLATE)
     with Store(settings) as store, pytest.raises(RoleConflict, match="as template, not license"):
         store.put(PutRequest(path, role=Role.LICENSE))
+    with Store(settings) as store:
+        store.sync()
+        assert store.catalog.intents(since="") == set(), "a put that was refused holds no bytes from the collector"
 
 
 def test_a_digest_that_is_not_there_is_not_found(here: Settings) -> None:

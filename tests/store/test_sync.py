@@ -235,9 +235,11 @@ def test_a_mirror_s_names_are_those_of_its_snapshot_which_is_read_once(
         assert there.named(Name("team/new")) == TWO
         # A damaged one is said, and what was known stays.
         backend.write(SNAPSHOT_KEY, [b"junk"], size=4)
-        with pytest.raises(Damaged):
-            sync.sync(Bucket(mirror), there)
+        (remark,) = sync.sync(Bucket(mirror), there)
+        assert "what was known of" in remark
         assert there.named(NAME) == TWO
+    with closing(Catalog(tmp_path / "fresh.db")) as fresh, pytest.raises(Damaged):
+        sync.sync(Bucket(mirror), fresh)
     assert not [call for call in mirror.calls if call.verb == "list"]
 
 
