@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from mirror import Mirror, mirror
 
-from llstore.store import PutRequest, Settings, Store
+from llstore.store import Name, PutRequest, Settings, Store
 from llstore.store.backends import Backend, open_backend
 from llstore.store.backends.https import MOST_HOPS, HttpsBackend
+from llstore.store.curate import label, remove, tag, untag
 from llstore.store.errors import KeyNotFound, Refused, StoreError, Unreachable
 
 SECRET = "sig=s3cr%2Ft%3D&se=2030"
@@ -53,6 +54,16 @@ def test_a_model_put_into_a_folder_is_got_from_its_mirror_by_digest(tiny: Path, 
             assert store.get(digest).path.read_bytes() == tiny.read_bytes()
             with pytest.raises(Refused, match="cannot be listed"):
                 store.models()
+            with pytest.raises(Refused, match="cannot be listed"):
+                store.reindex()
+            for change in (
+                lambda: tag(store, digest, Name("a/b")),
+                lambda: untag(store, Name("a/b")),
+                lambda: label(store, digest, {"a": "b"}, annotations={}),
+                lambda: remove(store, [digest]),
+            ):
+                with pytest.raises(Refused, match="read-only mirror"):
+                    change()
 
 
 @pytest.mark.parametrize(
