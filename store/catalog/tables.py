@@ -5,6 +5,7 @@ from sqlalchemy import Boolean, Column, Connection, Index, Integer, MetaData, St
 SCHEMA = 2
 
 METADATA = MetaData()
+_Word = String(collation="NOCASE")  # q4_k_m finds Q4_K_M
 
 # Every entry that was taken in, whatever it did. The document is kept of labels, intents and sweeps, which have no
 # table that holds all of it; `ends` is the intent that was over with this entry.
@@ -27,8 +28,8 @@ PUTS = Table(
     Column("digest", String, nullable=False, index=True),
     Column("manifest", String, nullable=False),
     Column("size", Integer, nullable=False),
-    Column("architecture", String, index=True),
-    Column("quantization", String, index=True),
+    Column("architecture", _Word, index=True),
+    Column("quantization", _Word, index=True),
     Column("parameters", Integer),
     Column("context_length", Integer),
     Column("live", Boolean, nullable=False, default=False),

@@ -16,9 +16,9 @@ _COMPARE = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operato
 def conditions(selection: Selection) -> Iterator[ColumnElement[bool]]:
     """What must hold of a put."""
     if selection.architecture is not None:
-        yield func.lower(PUTS.c.architecture) == selection.architecture.lower()
+        yield PUTS.c.architecture == selection.architecture
     if selection.quantization is not None:
-        yield func.lower(PUTS.c.quantization) == selection.quantization.lower()
+        yield PUTS.c.quantization == selection.quantization
     for bound in selection.sizes:
         yield _COMPARE[bound.operator](PUTS.c.size, bound.size)
     for key, value in selection.labels.items():
