@@ -27,10 +27,11 @@ from llstore.store.gate import Verdict, check
 
 SOAK = os.environ.get("LLSTORE_SOAK") == "1"
 SECONDS = float(os.environ.get("LLSTORE_FUZZ_SECONDS", "600" if SOAK else "4"))
-SEED = int(os.environ.get("LLSTORE_SEED") or secrets.randbits(32))
+SEED = int(os.environ.get("LLSTORE_SEED") or (secrets.randbits(32) if SOAK else 1))
 MOST_SECONDS, MOST_BYTES = 1.0, 64 << 20
+LEAST = 50  # mutants, however busy the machine is
 WEIGHED = 5  # one mutant in so many is weighed too, which takes several times as long
-BATCH = 40  # files that one child loads
+BATCH = 40 if SOAK else 8  # files that one child loads
 SMALL = ("llama-spm", "bert-bge", "phi-3", "gpt-2")
 
 
@@ -55,7 +56,7 @@ def test_any_head_gets_a_verdict_within_a_second_and_64_mib(tmp_path: Path) -> N
     likely = [1 / len(head.data) for head in known]
     found: Counter[str] = Counter()
     end = time.monotonic() + SECONDS
-    while time.monotonic() < end:
+    while time.monotonic() < end or found.total() < LEAST:
         (head,) = random.choices(known, weights=likely)
         mutant = head.mutant(random, known)
         # Cut at the end, padded with zeros to the size it had, or as large as it became.
@@ -63,7 +64,6 @@ def test_any_head_gets_a_verdict_within_a_second_and_64_mib(tmp_path: Path) -> N
         size = max(size, len(mutant))
         found[_tried(mutant, size, weighed=found.total() % WEIGHED == 0)] += 1
     # Not all fail at the first byte.
-    assert found.total() > SECONDS
     assert len(found) > 5, found
 
 
@@ -149,7 +149,6 @@ def passing(head: Head, rest: bytes, random: Random, folder: Path) -> Iterator[P
             yield path
 
 
-@pytest.mark.skipif(not SOAK, reason="make soak")
 @pytest.mark.parametrize("name", ["tiny", *SMALL])
 def test_what_passes_the_gate_does_not_kill_llama_cpp(name: str, tmp_path: Path) -> None:
     path = tiny_model.write_tiny(tmp_path / "whole.gguf") if name == "tiny" else vocabs.fetch()[name]
