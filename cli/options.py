@@ -7,7 +7,9 @@ import typer
 RefArgument = Annotated[str, typer.Argument(metavar="REF", help="Digest, prefix, org/name[:tag] or name@sha256:…")]
 StoreOption = Annotated[
     str | None,
-    typer.Option("--store", metavar="URL", help="file:///path or s3://bucket/prefix?endpoint=…; the default is local."),
+    typer.Option(
+        "--store", metavar="URL", help="s3://…, seaweedfs://…, https://… or file:///path; the default is local."
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 OfflineOption = Annotated[bool, typer.Option("--offline", help="Never touch the network.")]

@@ -42,7 +42,7 @@ def show(
             print(read[0].template or "" if read else "")
             return
         for label, value in _lines(model, found) + _memory_lines(model, read):
-            print(f"{label + ':':18}{printable(value)}")
+            print(f"{label + ':':17} {printable(value)}")
     if header:
         _print_header(read)
     if tensors:

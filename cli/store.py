@@ -70,7 +70,7 @@ def reindex(
 
 def _probed(found: Store) -> tuple[str, tuple[Finding, ...]]:
     if found.offline:
-        raise Unreachable("cannot probe a store offline", hint="leave out --offline")
+        raise Unreachable("cannot probe a store offline", hint="leave out --offline, or LLSTORE_OFFLINE")
     # First, so that what is wrong with its URL is said of the URL that was given.
     source, other = found.source, nowhere(found.url)
     with ExitStack() as stack:

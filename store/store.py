@@ -126,7 +126,7 @@ class Store(Closing):
     def require_network(self, verb: str) -> None:
         """Raises Unreachable when the network must not be touched."""
         if self.offline:
-            raise Unreachable(f"cannot {verb} {self.url} offline", hint="leave out --offline")
+            raise Unreachable(f"cannot {verb} {self.url} offline", hint="leave out --offline, or LLSTORE_OFFLINE")
 
     def require_writable(self, verb: str) -> None:
         """Raises Refused when the store is one to read from only."""
@@ -290,7 +290,7 @@ class Store(Closing):
         if self._embedded:
             raise Damaged("the embedded store has no second copy", hint="put the file again")
         if self.offline:
-            raise Unreachable("offline", hint="leave out --offline")
+            raise Unreachable("offline", hint="leave out --offline, or LLSTORE_OFFLINE")
         return getting.get(self._holder(digest), self.fetching(silent)).fetched_bytes
 
     def _holder(self, digest: Digest) -> Manifest:

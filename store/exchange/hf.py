@@ -64,7 +64,7 @@ def import_hub(
     the hub states.
     """
     if store.stays_here:
-        raise Unreachable("cannot import from Hugging Face offline", hint="leave out --offline")
+        raise Unreachable("cannot import from Hugging Face offline", hint="leave out --offline, or LLSTORE_OFFLINE")
     from .hub import Hub
 
     # Refused before anything is downloaded.

@@ -56,5 +56,5 @@ def mirror(
 
 def _models(source: Store, refs: Iterable[Ref] | None) -> list[Model]:
     if source.offline:
-        raise Unreachable(f"cannot mirror {source.url} offline", hint="leave out --offline")
+        raise Unreachable(f"cannot mirror {source.url} offline", hint="leave out --offline, or LLSTORE_OFFLINE")
     return source.models() if refs is None else chosen(source, refs)

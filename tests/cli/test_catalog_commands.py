@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mirror import mirror
 from shards import write_shards
 from tiny import TEMPLATE, write_tiny
 
@@ -207,6 +208,20 @@ def test_a_model_that_does_not_fit_evicts_nothing(
     assert llstore("get", small, **machine).returncode == 0
     assert "no room for" in refused(llstore("get", big, **machine), 6)
     assert [blob["digest"] for blob in document(llstore("cache", "list", "--json", **machine))["blobs"]] == [small]
+
+
+def test_by_full_digest_show_and_run_ask_for_no_list(llstore: Command, tiny: Path, tmp_path: Path) -> None:
+    (tmp_path / "www").mkdir()
+    digest = llstore("put", tiny, "--name", "team/one", LLSTORE_STORE=(tmp_path / "www").as_uri()).stdout.strip()
+    with mirror(tmp_path / "www") as server:
+        fresh = {"LLSTORE_STORE": server.url, "LLSTORE_HOME": str(tmp_path / "fresh")}
+        assert document(llstore("show", digest, "--json", **fresh))["architecture"] == "llama"
+        assert llstore("run", digest, "-p", "hello", "--max-tokens", "2", **fresh).returncode == 0
+        paths = [path for _, path in server.requests]
+    # Nothing but what the digest itself names, and the file that tells the bucket's format.
+    hexdigits = digest.removeprefix("sha256:")
+    assert paths
+    assert all(path.endswith((hexdigits, "llstore.json")) for path in paths), paths
 
 
 def test_roles_are_told_by_file(llstore: Command, models: dict[str, Path]) -> None:
