@@ -1,7 +1,7 @@
 """A bucket behind the S3 protocol: AWS, SeaweedFS and their kin. The only door to boto3."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
@@ -14,6 +14,7 @@ import botocore.session
 
 from ..closing import Closing
 from ..errors import SourceChanged, Unreachable
+from . import pipeline
 from .base import Properties, Stat
 from .s3_errors import declined, region_of, translated
 from .s3_parts import IN_FLIGHT, PART_SIZE, Goal, PartedWrite, part_size
@@ -119,6 +120,12 @@ class S3Backend(Closing):
             if not self._moved(error.answer):
                 raise declined(error.answer, self.properties.url, key=key) from None
             yield from self.read(key, start=start, length=length)
+
+    def read_together(self, stats: Sequence[Stat]) -> list[bytes | None]:
+        """Many small objects at once; None for each that has to be read by itself (see pipeline.py)."""
+        if not pipeline.usable(self._location.endpoint or ""):
+            return [None] * len(stats)
+        return pipeline.fetch([pipeline.Asked(self._signed("GET", stat.key), stat.size) for stat in stats])
 
     def write(self, key: str, chunks: Iterable[bytes], *, size: int) -> None:
         """See Backend. Above one part, what an earlier write of the same bytes left unfinished is resumed."""

@@ -6,7 +6,7 @@ https://github.com/seaweedfs/seaweedfs/wiki/Filer-Server-API
 
 import json
 import time
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -16,6 +16,7 @@ from urllib.parse import quote, urlencode
 
 from ..closing import Closing
 from ..errors import BucketNotFound, KeyNotFound, StoreError, Unreachable
+from . import pipeline
 from .base import Properties, Stat
 from .chunks import LEAST, ChunkReader
 from .wire import Answer, Declined, Wire, failure
@@ -87,6 +88,10 @@ class SeaweedBackend(Closing):
             if first:
                 yield first
             yield from pieces
+
+    def read_together(self, stats: Sequence[Stat]) -> list[bytes | None]:
+        """Many small objects at once; None for each that has to be read by itself (see pipeline.py)."""
+        return pipeline.fetch([pipeline.Asked(self._url(stat.key), stat.size) for stat in stats])
 
     def write(self, key: str, chunks: Iterable[bytes], *, size: int) -> None:
         """See Backend. Raises ValueError when `chunks` are not `size` bytes."""

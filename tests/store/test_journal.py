@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from llstore.store import Digest, Manifest, Name, Role, ulid
-from llstore.store.backends import MemoryBackend
+from llstore.store.backends import MemoryBackend, Stat
 from llstore.store.entry import (
     Entry,
     ended_entry,
@@ -236,3 +236,24 @@ def test_a_writer_whose_clock_is_wrong_writes_entries_that_every_reader_takes(wr
     assert entry.ulid in found
     assert abs(ulid.seconds(entry.ulid) - NOW) < 120
     assert before < entry.ulid < after.append({"op": "intent", "number": 2}).ulid
+
+
+class Together(Bucket):
+    """A bucket that gives many objects at once: most right, some not at all, some wrong."""
+
+    def read_together(self, stats: list[Stat]) -> list[bytes | None]:
+        self.asked = len(stats)
+        found: list[bytes | None] = [b"".join(self.read(stat.key)) for stat in stats]
+        found[1], found[2] = None, b"junk"
+        return found
+
+
+def test_many_entries_are_read_together_and_what_came_wrong_is_read_again() -> None:
+    bucket = Together()
+    journal = Journal(bucket)
+    made = [journal.append({"op": "intent", "number": number}) for number in range(200)]
+    assert list(Journal(bucket).read(seen=())) == made
+    assert bucket.asked > 10
+    bucket.asked = 0
+    assert list(Journal(bucket).read(seen={entry.ulid for entry in made[5:]})) == made[:5]
+    assert bucket.asked == 0, "a few come as fast one by one"
