@@ -200,7 +200,9 @@ def test_a_sync_that_was_cut_off_goes_on_and_counts_what_it_left(
     store = machine("b", cache_max_bytes=size + 4 * 4096)
     with pytest.raises(KeyboardInterrupt):
         bring(store, large.models, interrupt)
-    assert [path.stat().st_size for path in (store.cache.root / "partial").glob("*.part")] == [2 * BLOCK_SIZE + 77]
+    # A small one may be on its way still: an interrupt waits for nobody.
+    left = [path.stat().st_size for path in (store.cache.root / "partial").glob("*.part")]
+    assert max(left) == 2 * BLOCK_SIZE + 77
     synced = bring(machine("b", cache_max_bytes=size + 4 * 4096), large.models)
     assert synced[2].fetched_bytes < 2 * BLOCK_SIZE
     assert contents(synced) == {model.name: model.digest for model in large.models}
