@@ -34,7 +34,8 @@ class Backend(Protocol):
     """A bucket. Keys are relative, with `/` between their parts; a key is never the folder of another.
 
     Every verb may raise BucketNotFound, Unreachable or Refused, and may be tried again after Unreachable.
-    Verbs may be called from several threads at once.
+    Verbs may be called from several threads at once. A backend may also have `read_together(stats)`, which gives many
+    small objects at once and None for each that has to be read by itself.
     """
 
     properties: Properties
