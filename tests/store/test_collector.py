@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
+import clocked
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -23,7 +24,6 @@ from llstore.store.journal import OVERLAP
 from llstore.store.layout import JOURNAL, blob_key, blocks_key, manifest_key
 from llstore.store.progress import silent
 
-NOW = 1_760_000_000.0
 CONTENTS = (b"one", b"two", b"three")
 NAMES = (Name("team/a"), Name("team/b"))
 
@@ -32,10 +32,8 @@ class Killed(BaseException):
     """A process that died."""
 
 
-class Clocked(MemoryBackend):
+class Clocked(clocked.Clocked):
     """A bucket whose clock goes on by itself: a millisecond at every look."""
-
-    now = NOW
 
     def clock(self) -> float:
         self.now += 0.001

@@ -5,9 +5,11 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
+from clocked import NOW
+from clocked import Clocked as Bucket
 
 from llstore.store import Digest, Manifest, Name, Role, ulid
-from llstore.store.backends import MemoryBackend, Stat
+from llstore.store.backends import Stat
 from llstore.store.entry import (
     Entry,
     ended_entry,
@@ -23,17 +25,7 @@ from llstore.store.journal import MOST_AHEAD, Journal, Skipped
 from llstore.store.layout import journal_key
 from llstore.store.manifest import FileEntry, ModelFacts
 
-NOW = 1_760_000_000.0
 ONE, TWO = Digest("1" * 64), Digest("2" * 64)
-
-
-class Bucket(MemoryBackend):
-    """A bucket whose clock stands where the test puts it."""
-
-    now = NOW
-
-    def clock(self) -> float:
-        return self.now
 
 
 @pytest.fixture

@@ -6,11 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from clocked import NOW, Clocked
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llstore.store import Digest, Manifest, Name, Role, snapshot, sync, ulid
-from llstore.store.backends import MemoryBackend, Properties
+from llstore.store.backends import Properties
 from llstore.store.backends.record import Recorded
 from llstore.store.bucket import Bucket
 from llstore.store.catalog.catalog import Catalog
@@ -29,18 +30,8 @@ from llstore.store.layout import JOURNAL, SNAPSHOT_KEY, journal_key
 from llstore.store.manifest import FileEntry, ModelFacts
 from llstore.store.snapshot import DAY
 
-NOW = 1_760_000_000.0
 ONE, TWO = (Digest(digit * 64) for digit in "12")
 NAME = Name("team/model")
-
-
-class Clocked(MemoryBackend):
-    """A bucket whose clock stands where the test puts it."""
-
-    now = NOW
-
-    def clock(self) -> float:
-        return self.now
 
 
 @pytest.fixture
