@@ -45,7 +45,7 @@ def _versions() -> dict[str, object]:
 
 def _runner() -> dict[str, object]:
     try:
-        from ..runner.build import build
+        from ..runner.llama.build import build
     except RunnerError as error:
         return {"ready": False, "reason": f"{error} ({getattr(error, 'hint', '')})"}
     made = build()

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from ..runner.gate import admit
-from ..runner.llama import LlamaModel
+from ..runner.llama.model import LlamaModel
 from ..runner.weights import weights_of
 from ..store import GetResult, Store
 

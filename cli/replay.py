@@ -11,7 +11,7 @@ from .options import JsonOption, OfflineOption, QuietOption, StoreOption
 from .output import opened, print_json, progress, remark
 
 if TYPE_CHECKING:
-    from ..runner.replay import Difference, Replay, TokenText
+    from ..runner.receipts.replay import Difference, Replay, TokenText
 
 
 def replay(
@@ -23,10 +23,10 @@ def replay(
     quiet: QuietOption = False,
 ) -> None:
     """Run a receipt's prompt again: the same answer (exit code 0), or where it differs (1)."""
-    from ..runner import replay as runner
-    from ..runner.build import build
-    from ..runner.build_facts import BuildFacts, changes
-    from ..runner.receipt_file import read
+    from ..runner.receipts import replay as runner
+    from ..runner.llama.build import build
+    from ..runner.receipts.build_facts import BuildFacts, changes
+    from ..runner.receipts.file import read
     from ..runner.weights import refuse_unrunnable, weights_of
     from .loading import loaded
 

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..runner import Generation, Generator, Message, Sampling
-from ..runner.ask import Ask, Chat, Raw
+from ..runner.chat.ask import Ask, Chat, Raw
 from ..runner.weights import refuse_unrunnable, weights_of
 from ..store import Manifest, parse_ref
 from .options import JsonOption, OfflineOption, QuietOption, RefArgument, StoreOption
 from .output import opened, print_json, progress, remark
 
 if TYPE_CHECKING:
-    from ..runner.llama import LlamaModel
-    from ..runner.receipt import Receipt
+    from ..runner.llama.model import LlamaModel
+    from ..runner.receipts.receipt import Receipt
     from ..store.get import CachedFile
 
 
@@ -86,7 +86,7 @@ def _print(answer: Generator, *, silent: bool) -> None:
 def _target(path: Path | None) -> Path | None:
     if path is None:
         return None
-    from ..runner.receipt_file import writable
+    from ..runner.receipts.file import writable
 
     return writable(path)
 
@@ -94,16 +94,16 @@ def _target(path: Path | None) -> Path | None:
 def _receipt(
     manifest: Manifest, files: Sequence["CachedFile"], ask: Ask, *, model: "LlamaModel", made: Generation
 ) -> "Receipt":
-    from ..runner.build import build
-    from ..runner.build_facts import BuildFacts
-    from ..runner.receipt import Receipt, UsedModel
+    from ..runner.llama.build import build
+    from ..runner.receipts.build_facts import BuildFacts
+    from ..runner.receipts.receipt import Receipt, UsedModel
 
     used = UsedModel.of(manifest, [file.entry for file in files])
     return Receipt.of(used, ask, model=model, made=made, build=BuildFacts.of(build()))
 
 
 def _write(receipt: "Receipt", target: Path) -> None:
-    from ..runner.receipt_file import write
+    from ..runner.receipts.file import write
 
     write(receipt, target)
 

@@ -4,6 +4,7 @@ Loading one is `llstore.runner.llama.LlamaModel`: that module is the only one th
 this package does not import it.
 """
 
+from .chat.prompt import Message, chat_prompt, raw_prompt
 from .engine_settings import EngineSettings
 from .errors import (
     DecodeFailed,
@@ -18,7 +19,6 @@ from .errors import (
     TemplateFailed,
 )
 from .generate import Generation, Generator
-from .prompt import Message, chat_prompt, raw_prompt
 from .sampling import Sampling
 from .text import TextStream
 

@@ -12,7 +12,7 @@ from .errors import ExtraMissing
 def linter() -> Lint | None:
     """What lints chat templates; None when jinja2 is not installed."""
     try:
-        from .lint import lint
+        from .chat.lint import lint
     except ImportError:
         return None
     return lint

@@ -12,9 +12,9 @@ from .sampling import MAX_SEED, Sampling
 from .text import TextStream
 
 if TYPE_CHECKING:
-    from .context import LlamaContext
-    from .llama import LlamaModel
-    from .sampler import Sampler
+    from .llama.context import LlamaContext
+    from .llama.model import LlamaModel
+    from .llama.sampler import Sampler
 
 CONTEXT_STEP = 256  # tokens; llama.cpp pads contexts to it
 
@@ -86,8 +86,8 @@ class Generator:
         return self._result
 
     def _run(self) -> Iterator[str]:
-        from .context import LlamaContext
-        from .sampler import Sampler
+        from .llama.context import LlamaContext
+        from .llama.sampler import Sampler
 
         self._clock.start()
         with (

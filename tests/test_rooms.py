@@ -10,8 +10,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 MAY_IMPORT = {"store": {"store"}, "runner": {"runner", "store"}, "cli": {"cli", "runner", "store"}}
 DOORS = {
-    "llama_cpp": {"runner/llama.py"},
-    "jinja2": {"runner/sandbox.py", "runner/lint.py"},
+    "llama_cpp": {"runner/llama/library.py"},
+    "jinja2": {"runner/chat/sandbox.py", "runner/chat/lint.py"},
     "boto3": {"store/backends/s3.py"},
     "botocore": {f"store/backends/{name}.py" for name in ("s3", "s3_errors", "s3_signed")},
     "urllib3": {"store/backends/wire.py", "store/backends/s3_errors.py"},

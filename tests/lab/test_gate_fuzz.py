@@ -22,7 +22,7 @@ from gguf_bytes import u32, words
 from mutants import Head, Padded
 from sound import TOKENS, Sound, float32, token_list
 
-from llstore.runner.lint import lint
+from llstore.runner.chat.lint import lint
 from llstore.store.gate import Verdict, check
 
 SOAK = os.environ.get("LLSTORE_SOAK") == "1"

@@ -75,7 +75,7 @@ def test_without_a_linter_a_template_is_not_let_in(
 ) -> None:
     model = stored(store, tmp_path, templated())
     # As where jinja2 is not installed: the import fails.
-    monkeypatch.setitem(__import__("sys").modules, "llstore.runner.lint", None)
+    monkeypatch.setitem(__import__("sys").modules, "llstore.runner.chat.lint", None)
     assert gate.linter() is None
     with pytest.raises(ExtraMissing, match="jinja2"):
         gate.admit(model, store.cache)

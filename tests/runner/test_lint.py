@@ -8,8 +8,8 @@ import pytest
 import tiny as tiny_model
 import vocabs
 
-from llstore.runner.lint import lint
-from llstore.runner.template import MAX_SOURCE
+from llstore.runner.chat.lint import lint
+from llstore.runner.chat.template import MAX_SOURCE
 from llstore.store.gguf import read_header
 
 

@@ -11,12 +11,12 @@ import pytest
 from sound import Sound
 
 from llstore.runner import DecodeFailed, InvalidEngine, LoadFailed, PromptEmpty, PromptTooLong, RunnerError, Sampling
-from llstore.runner.build import build, cpu_features
-from llstore.runner.context import LlamaContext
 from llstore.runner.engine_settings import EngineSettings
 from llstore.runner.llama import LlamaModel
-from llstore.runner.llama_log import ErrorLines
-from llstore.runner.sampler import Sampler
+from llstore.runner.llama.build import build, cpu_features
+from llstore.runner.llama.context import LlamaContext
+from llstore.runner.llama.log import ErrorLines
+from llstore.runner.llama.sampler import Sampler
 
 
 @pytest.fixture(scope="module")

@@ -15,13 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llstore.runner import EngineSettings, InvalidEngine, InvalidReceipt, Message, Sampling
-from llstore.runner.ask import Chat, Raw
-from llstore.runner.build_facts import BuildFacts, changes
-from llstore.runner.receipt import Output, Reading, Receipt, UsedFile, UsedModel, tokens_digest
-from llstore.runner.receipt_file import MAX_BYTES, read, writable, write
-from llstore.runner.receipt_reading import decode
-from llstore.runner.replay import first_difference
-from llstore.runner.template import Template
+from llstore.runner.chat.ask import Chat, Raw
+from llstore.runner.chat.template import Template
+from llstore.runner.receipts.build_facts import BuildFacts, changes
+from llstore.runner.receipts.file import MAX_BYTES, read, writable, write
+from llstore.runner.receipts.reading import decode
+from llstore.runner.receipts.receipt import Output, Reading, Receipt, UsedFile, UsedModel, tokens_digest
+from llstore.runner.receipts.replay import first_difference
 from llstore.store import Digest, Role
 from llstore.store.errors import DiskError, FileNotThere, FormatTooNew, NoSpace
 from llstore.store.manifest import canonical

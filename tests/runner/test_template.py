@@ -6,7 +6,7 @@ import time
 import pytest
 
 from llstore.runner import TemplateFailed
-from llstore.runner.template import Template
+from llstore.runner.chat.template import Template
 
 MESSAGES = [{"role": "system", "content": "Be <b>brief</b> & kind."}, {"role": "user", "content": "Hé"}]
 

@@ -14,7 +14,7 @@ import tiny as tiny_model
 import vocabs
 from ggml import read_in_c
 
-from llstore.runner.lint import lint
+from llstore.runner.chat.lint import lint
 from llstore.store import Digest
 from llstore.store.gate import check_file
 from llstore.store.gguf import GgufHeader, read_header

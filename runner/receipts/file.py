@@ -3,12 +3,12 @@
 import os
 from pathlib import Path
 
-from ..store.disk import PartFile, disk_errors
-from ..store.errors import DiskError, FileNotThere, FormatTooNew
-from ..store.target import Target, check
-from .errors import InvalidReceipt
+from ...store.disk import PartFile, disk_errors
+from ...store.errors import DiskError, FileNotThere, FormatTooNew
+from ...store.target import Target, check
+from ..errors import InvalidReceipt
+from .reading import decode
 from .receipt import Receipt
-from .receipt_reading import decode
 
 MAX_BYTES = 64 * 1024 * 1024
 

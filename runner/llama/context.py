@@ -4,10 +4,11 @@ from typing import Any
 
 import numpy as np
 
-from ..store.closing import Closing
-from .engine_settings import KV_TYPES, EngineSettings
-from .errors import DecodeFailed, LoadFailed, PromptEmpty, PromptTooLong
-from .llama import LlamaModel, errors_logged, ll
+from ...store.closing import Closing
+from ..engine_settings import KV_TYPES, EngineSettings
+from ..errors import DecodeFailed, LoadFailed, PromptEmpty, PromptTooLong
+from .library import errors_logged, ll
+from .model import LlamaModel
 
 
 class LlamaContext(Closing):

@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from .errors import TemplateFailed
+from ..errors import TemplateFailed
 from .template import Template
 
 if TYPE_CHECKING:
-    from .llama import LlamaModel
+    from ..llama.model import LlamaModel
 
 PRIVATE_USE = range(0xE000, 0xF900)
 

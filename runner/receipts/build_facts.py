@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from .fields import Fields
 
 if TYPE_CHECKING:
-    from .build import Build
+    from ..llama.build import Build
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from .errors import TemplateFailed
+from ..errors import TemplateFailed
 
 MAX_VALUE = 4 << 20  # characters in one text, or about as many bytes in a structure
 MAX_TOTAL = 512 << 20  # of all values that one rendering makes

@@ -1,7 +1,4 @@
-"""The door to llama.cpp, and a model loaded through it. No other module imports llama_cpp; others take `ll` from here.
-
-Some calls of llama.cpp abort the process instead of failing; each method checks what would lead there first.
-"""
+"""A model loaded by llama.cpp, and its vocabulary."""
 
 import ctypes
 import os
@@ -12,32 +9,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..store.closing import Closing
-from .errors import ExtraMissing, LoadFailed, RunnerError
-from .llama_log import ErrorLines
+from ...store.closing import Closing
+from ..errors import LoadFailed, RunnerError
+from .library import errors_logged, ll
 from .shards import problem
-
-try:
-    import llama_cpp.llama_cpp
-except ImportError as error:
-    raise ExtraMissing("llama-cpp-python") from error
-except (OSError, RuntimeError) as error:  # its shared library is there, but the system cannot load it
-    raise LoadFailed(f"llama.cpp's library cannot be loaded: {error}") from error
-
-VERSION: str = llama_cpp.__version__
-ll: Any = llama_cpp.llama_cpp  # the C functions as ctypes declares them
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.fdopen.restype = ctypes.c_void_p
 _libc.fdopen.argtypes = [ctypes.c_int, ctypes.c_char_p]
 _libc.fclose.argtypes = [ctypes.c_void_p]
-
-errors_logged = ErrorLines()
-# llama.cpp keeps this pointer for good, so the object must live as long as the process.
-_log_callback = ll.llama_log_callback(lambda level, text, _: errors_logged.write(level, text))
-ll.llama_log_set(_log_callback, None)
-ll.llama_backend_init()
-
 
 Source = Path | int
 _ALL_LAYERS = -1

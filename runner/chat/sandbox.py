@@ -17,7 +17,7 @@ from jinja2.parser import Parser
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from .errors import TemplateFailed
+from ..errors import TemplateFailed
 from .growth import MAX_VALUE, Budget, check_call, check_format, check_operator
 
 # What chat templates use; each takes time and memory about linear in its arguments, or has a bound in growth.py.

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
-from ..store.manifest import FileEntry
-from .errors import InvalidReceipt
-from .generate import Generator
+from ...store.manifest import FileEntry
+from ..errors import InvalidReceipt
+from ..generate import Generator
 from .receipt import Output, Reading, Receipt, UsedFile
 
 if TYPE_CHECKING:
-    from .llama import LlamaModel
+    from ..llama.model import LlamaModel
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,11 +4,11 @@ from typing import Any
 
 import numpy as np
 
-from ..store.closing import Closing
+from ...store.closing import Closing
+from ..errors import DecodeFailed
+from ..sampling import Sampling
 from .context import LlamaContext
-from .errors import DecodeFailed
-from .llama import ll
-from .sampling import Sampling
+from .library import ll
 
 
 class Sampler(Closing):

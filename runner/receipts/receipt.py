@@ -6,16 +6,16 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..store import Digest, Manifest, Role
-from ..store.manifest import FileEntry, canonical
-from .ask import Ask
+from ...store import Digest, Manifest, Role
+from ...store.manifest import FileEntry, canonical
+from ..chat.ask import Ask
+from ..engine_settings import EngineSettings
+from ..generate import FinishReason, Generation
+from ..sampling import Sampling
 from .build_facts import BuildFacts
-from .engine_settings import EngineSettings
-from .generate import FinishReason, Generation
-from .sampling import Sampling
 
 if TYPE_CHECKING:
-    from .llama import LlamaModel
+    from ..llama.model import LlamaModel
 
 KIND, FORMAT = "llstore-run-receipt", 1
 

@@ -6,8 +6,8 @@ They run in Jinja's sandbox, see sandbox.py, under a deadline.
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from ..errors import ExtraMissing, TemplateFailed
 from .deadline import OutOfTime, deadline
-from .errors import ExtraMissing, TemplateFailed
 
 if TYPE_CHECKING:
     from .sandbox import Sandbox

@@ -4,12 +4,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ..store import Digest
-from ..store.manifest import canonical
+from ...store import Digest
+from ...store.manifest import canonical
 from .prompt import Message, chat_prompt, raw_prompt
 
 if TYPE_CHECKING:
-    from .llama import LlamaModel
+    from ..llama.model import LlamaModel
 
 
 class Ask(Protocol):

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from ..store import Digest, StoreError
-from .errors import InvalidReceipt
+from ...store import Digest, StoreError
+from ..errors import InvalidReceipt
 
 _Item = TypeVar("_Item")
 

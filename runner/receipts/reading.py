@@ -5,17 +5,17 @@ import json
 from datetime import datetime
 from typing import TYPE_CHECKING, cast
 
-from ..store.errors import FormatTooNew
-from ..store.manifest import Role
-from .ask import Ask, Chat, Raw
+from ...store.errors import FormatTooNew
+from ...store.manifest import Role
+from ..chat.ask import Ask, Chat, Raw
+from ..chat.prompt import Message
+from ..engine_settings import EngineSettings
+from ..errors import InvalidEngine, InvalidReceipt, InvalidSampling, TemplateFailed
+from ..generate import FinishReason
+from ..sampling import MAX_SEED, Sampling
 from .build_facts import BuildFacts
-from .engine_settings import EngineSettings
-from .errors import InvalidEngine, InvalidReceipt, InvalidSampling, TemplateFailed
 from .fields import Fields
-from .generate import FinishReason
-from .prompt import Message
 from .receipt import FORMAT, KIND, Output, Reading, Receipt, UsedFile, UsedModel, tokens_digest
-from .sampling import MAX_SEED, Sampling
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance

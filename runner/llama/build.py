@@ -4,7 +4,7 @@ import ctypes
 from dataclasses import dataclass
 from typing import Any
 
-from .llama import VERSION, ll
+from .library import VERSION, ll
 
 GPU_TYPES = (1, 2)  # enum ggml_backend_dev_type: GPU, integrated GPU
 

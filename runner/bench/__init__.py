@@ -1,0 +1,1 @@
+"""Speed, latency under load, and what peers make of the same."""

@@ -1,0 +1,28 @@
+"""The door to llama.cpp: its C functions, as ctypes declares them. No other module imports llama_cpp.
+
+Some calls abort the process instead of failing; the classes of this folder check what would lead there first.
+"""
+
+import ctypes
+from typing import Any
+
+from ..errors import ExtraMissing, LoadFailed
+from .log import ErrorLines
+
+try:
+    import llama_cpp.llama_cpp
+except ImportError as error:
+    raise ExtraMissing("llama-cpp-python") from error
+except (OSError, RuntimeError) as error:  # its shared library is there, but the system cannot load it
+    raise LoadFailed(f"llama.cpp's library cannot be loaded: {error}") from error
+
+VERSION: str = llama_cpp.__version__
+ll: Any = llama_cpp.llama_cpp
+# The same library, called with the GIL held: to let go of it and wait for it again takes longer than a short call.
+quick: Any = ctypes.PyDLL(ll._lib._name)
+
+errors_logged = ErrorLines()
+# llama.cpp keeps this pointer for good, so the object must live as long as the process.
+_log_callback = ll.llama_log_callback(lambda level, text, _: errors_logged.write(level, text))
+ll.llama_log_set(_log_callback, None)
+ll.llama_backend_init()
