@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from ..runner.gate import admit
-from ..runner.llama.model import LlamaModel
+from ..runner.llama.model import LlamaModel, Loading
 from ..runner.weights import weights_of
 from ..store import GetResult, Store
 
@@ -20,4 +20,4 @@ def loaded(
             held.enter_context(store.cache.lease(file.entry.digest))
         if not unchecked:
             admit(model, store.cache)
-        yield held.enter_context(LlamaModel([file.path for file in files], gpu_layers=gpu_layers))
+        yield held.enter_context(LlamaModel([file.path for file in files], Loading(gpu_layers=gpu_layers)))

@@ -23,8 +23,8 @@ def replay(
     quiet: QuietOption = False,
 ) -> None:
     """Run a receipt's prompt again: the same answer (exit code 0), or where it differs (1)."""
-    from ..runner.receipts import replay as runner
     from ..runner.llama.build import build
+    from ..runner.receipts import replay as runner
     from ..runner.receipts.build_facts import BuildFacts, changes
     from ..runner.receipts.file import read
     from ..runner.weights import refuse_unrunnable, weights_of

@@ -3,6 +3,6 @@
 Importing this loads llama.cpp.
 """
 
-from .model import LlamaModel
+from .model import LlamaModel, Loading
 
-__all__ = ["LlamaModel"]
+__all__ = ["LlamaModel", "Loading"]

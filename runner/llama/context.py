@@ -77,10 +77,13 @@ class LlamaContext(Closing):
 
 def _context_params(settings: EngineSettings) -> Any:
     params = ll.llama_context_default_params()
-    params.n_ctx = settings.context_size
     params.n_batch = params.n_ubatch = settings.batch_size
     params.n_threads = params.n_threads_batch = settings.threads
     params.flash_attn_type = int(settings.flash_attention)
     params.type_k = KV_TYPES[settings.key_type]
     params.type_v = KV_TYPES[settings.value_type]
+    params.n_seq_max = settings.parallel
+    params.n_ctx = settings.context_size * settings.parallel
+    params.kv_unified = settings.unified
+    params.swa_full = settings.swa_full
     return params

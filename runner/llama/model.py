@@ -6,10 +6,12 @@ import stat
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ...store.closing import Closing
+from ..engine_settings import SPLITS
 from ..errors import LoadFailed, RunnerError
 from .library import errors_logged, ll
 from .shards import problem
@@ -23,24 +25,38 @@ Source = Path | int
 _ALL_LAYERS = -1
 
 
+@dataclass(frozen=True, slots=True)
+class Loading:
+    """How a model is loaded: layers for the GPU (None is all, where there is one), how several GPUs share them (`split`),
+    whether weights are copied into the layout that the CPU computes fastest (`repack`; if not, processes that map the
+    same file share its memory), or the vocabulary alone, which is enough to make tokens of text."""
+
+    gpu_layers: int | None = None
+    split: str = "layer"
+    repack: bool = True
+    vocabulary_only: bool = False
+
+
+_USUAL = Loading()
+
+
 class LlamaModel(Closing):
     """A model's weights, mapped into memory, and its vocabulary. Closing it closes its contexts.
 
     A source is a path, opened once, or a file descriptor of the caller's, read from its start and left open: either
     way what is loaded is the very file that was opened. Several sources are the shards of a split model, in order.
-    `gpu_layers` is how many layers go to the GPU, all of them by default, none where there is no GPU; `load_seconds` is
-    how long loading took. Raises LoadFailed.
+    `load_seconds` is how long loading took. Raises LoadFailed.
     """
 
-    def __init__(self, source: Source | Sequence[Source], *, gpu_layers: int | None = None) -> None:
+    def __init__(self, source: Source | Sequence[Source], loading: Loading = _USUAL) -> None:
         started = time.perf_counter()
         self.contexts: set[Closing] = set()
         sources = source if isinstance(source, Sequence) else [source]
         if not sources:
             raise LoadFailed("a model of no files")
-        wanted = _ALL_LAYERS if gpu_layers is None else gpu_layers
+        wanted = _ALL_LAYERS if loading.gpu_layers is None else loading.gpu_layers
         self._wanted_layers = wanted if ll.llama_supports_gpu_offload() else 0
-        self._open = _load(sources, self._wanted_layers)
+        self._open = _load(sources, _params(loading, self._wanted_layers))
         self._vocab = ll.llama_model_get_vocab(self._open)
         self.vocabulary_size: int = ll.llama_vocab_n_tokens(self._vocab)
         self.load_seconds = time.perf_counter() - started
@@ -144,10 +160,17 @@ class LlamaModel(Closing):
         return text.decode("utf-8", errors="replace")
 
 
-def _load(sources: Sequence[Source], gpu_layers: int) -> Any:
+def _params(loading: Loading, gpu_layers: int) -> Any:
     params = ll.llama_model_default_params()
     params.load_mode = 1  # LLAMA_LOAD_MODE_MMAP
     params.n_gpu_layers = gpu_layers
+    params.split_mode = SPLITS[loading.split]
+    params.use_extra_bufts = loading.repack
+    params.vocab_only = loading.vocabulary_only
+    return params
+
+
+def _load(sources: Sequence[Source], params: Any) -> Any:
     with _opened(sources) as descriptors:
         errors_logged.clear()
         load = _load_one if len(descriptors) == 1 else _load_shards

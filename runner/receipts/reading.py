@@ -136,6 +136,12 @@ def _engine(fields: Fields) -> EngineSettings:
         key_type=fields.text("key_type"),
         value_type=fields.text("value_type"),
         gpu_layers=fields.any("gpu_layers"),
+        parallel=fields.any("parallel"),
+        split=fields.text("split"),
+        repack=fields.any("repack"),
+        unified=fields.any("unified"),
+        swa_full=fields.any("swa_full"),
+        exact=fields.any("exact"),
     )
 
 

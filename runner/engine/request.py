@@ -1,0 +1,72 @@
+"""What is asked of an engine, and what it answers, as plain data."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ..sampling import Sampling
+
+Reason = Literal["stop", "length", "cancelled", "timeout", "error"]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One prompt, as token ids, and how it is to be answered.
+
+    `share` is whose part of the engine it uses: owners get equal parts, counted in tokens, times their `weight`.
+    A higher `priority` goes first. `domain` is who trusts whom: the KV of a prompt is reused inside a domain only, but
+    for its first `public` tokens, which are declared to be no secret. `seconds` is how long it may take from its
+    submission. `generated` are tokens that it has already, from an engine that crashed; `alone` keeps it out of
+    batches with others.
+    """
+
+    prompt: tuple[int, ...]
+    sampling: Sampling
+    share: str = ""
+    weight: float = 1.0
+    priority: int = 0
+    domain: str = ""
+    public: int = 0
+    seconds: float | None = None
+    generated: tuple[int, ...] = ()
+    alone: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Logprob:
+    """A token and the natural logarithm of its probability."""
+
+    token: int
+    logprob: float
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprobs:
+    """The chosen token's probability before sampling settings, and those of the likeliest tokens, likeliest first."""
+
+    chosen: Logprob
+    top: tuple[Logprob, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How a request ended. `reused_tokens` of the prompt were in the KV cache already; `error` says what failed."""
+
+    reason: Reason
+    prompt_tokens: int
+    reused_tokens: int
+    completion_tokens: int
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """What one step made for one request: tokens, and the text that is safe to show. The last one has an `end`.
+
+    The token that ends a turn is not among `tokens`. With a stop string, `text` ends before it.
+    """
+
+    request: int
+    tokens: tuple[int, ...] = ()
+    text: str = ""
+    logprobs: tuple[TokenLogprobs, ...] = ()
+    end: End | None = None
