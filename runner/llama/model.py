@@ -27,9 +27,12 @@ _ALL_LAYERS = -1
 
 @dataclass(frozen=True, slots=True)
 class Loading:
-    """How a model is loaded: layers for the GPU (None is all, where there is one), how several GPUs share them (`split`),
-    whether weights are copied into the layout that the CPU computes fastest (`repack`; if not, processes that map the
-    same file share its memory), or the vocabulary alone, which is enough to make tokens of text."""
+    """How a model is loaded.
+
+    `gpu_layers` go to the GPU (None is all, where there is one), `split` is how several GPUs share them. `repack` copies
+    weights into the layout that the CPU computes fastest; without it, processes that map a file share its memory.
+    `vocabulary_only` is enough to make tokens of text.
+    """
 
     gpu_layers: int | None = None
     split: str = "layer"
