@@ -29,8 +29,8 @@ _ALL_LAYERS = -1
 class Loading:
     """How a model is loaded.
 
-    `gpu_layers` go to the GPU (None is all, where there is one), `split` is how several GPUs share them. `repack` copies
-    weights into the layout that the CPU computes fastest; without it, processes that map a file share its memory.
+    `gpu_layers` go to the GPU (None is all, where there is one), `split` is how several GPUs share them. `repack`
+    copies weights into the layout that the CPU computes fastest; without it, processes that map a file share memory.
     `vocabulary_only` is enough to make tokens of text.
     """
 
