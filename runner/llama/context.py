@@ -60,12 +60,13 @@ class LlamaContext(Closing):
         self.n_tokens += len(tokens)
         self._has_logits = True
 
-    def logits(self) -> "np.ndarray[tuple[int], np.dtype[np.float32]]":
-        """The logits after the last token, (vocabulary_size,) float32: a view, valid until the next decode."""
-        row = ll.llama_get_logits_ith(self.handle, -1) if self._has_logits else None
-        if not row:
+    def logits(self, row: int = -1) -> "np.ndarray[tuple[int], np.dtype[np.float32]]":
+        """The logits after a row of the batch decoded last, (vocabulary_size,) float32: a view, valid until the next
+        decode. -1 is the last row."""
+        found = ll.llama_get_logits_ith(self.handle, row) if self._has_logits else None
+        if not found:
             raise DecodeFailed("there are no logits: nothing was decoded, or the model gives none")
-        return np.ctypeslib.as_array(row, shape=(self._model.vocabulary_size,))
+        return np.ctypeslib.as_array(found, shape=(self._model.vocabulary_size,))
 
     @property
     def handle(self) -> Any:
