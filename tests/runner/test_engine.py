@@ -38,7 +38,7 @@ def small(smollm2: Path) -> Iterator[LlamaModel]:
 
 
 def settings(**changes: object) -> EngineSettings:
-    usual = EngineSettings(512, parallel=4, batch_size=64, flash_attention=True)
+    usual = EngineSettings(512, parallel=4, batch_size=64, threads=1, flash_attention=True)
     return replace(usual, **changes)
 
 
