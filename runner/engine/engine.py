@@ -50,7 +50,8 @@ class Engine(Closing):
         self._settings = settings
         self._watch = watch
         self._clock = clock
-        self._context = LlamaContext(model, settings)
+        windowed = model.window and settings.swa_full and not settings.unified
+        self._context = LlamaContext(model, settings, spare=limits.shelves if windowed else 0)
         self._kv = Kv(self._context, limits)
         self._scheduler = Scheduler(
             settings.parallel,
