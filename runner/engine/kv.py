@@ -25,6 +25,11 @@ class Kv:
         self._prefixes = Prefixes(limits.prefix_bytes)
         self._shelf = Shelf(range(context.settings.parallel, len(context.lengths)))
 
+    @property
+    def idle(self) -> range:
+        """Empty slots that may have a row in the next batch, beside those that decode."""
+        return self._slots.idle
+
     def seat(self, sequence: Sequence) -> None:
         """A slot for a sequence, with what was parked of it."""
         slot = self._slots.seat(sequence)

@@ -75,11 +75,16 @@ class LlamaContext(Closing):
         self._decode(self._batch.chunk(slot, tokens, start=start, logits=logits), rows=int(logits))
         self.lengths[slot] += len(tokens)
 
-    def step(self, slots: Sequence[int], tokens: Sequence[int]) -> None:
+    def step(self, slots: Sequence[int], tokens: Sequence[int], *, idle: Sequence[int] = ()) -> None:
         """Appends a token to each of these slots; the logits after it are rows in the order of `slots`.
 
-        Raises PromptEmpty, PromptTooLong, DecodeFailed.
+        Slots that are `idle`, and empty, take part and stay empty. Raises PromptEmpty, PromptTooLong, DecodeFailed.
         """
+        if idle:
+            self.step([*slots, *idle], [*tokens, *[0] * len(idle)])
+            for slot in idle:
+                self.trim(slot, 0)
+            return
         if not slots:
             raise PromptEmpty("there are no tokens to decode")
         if len(set(slots)) != len(slots) or len(tokens) != len(slots):
