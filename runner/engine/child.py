@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Protocol
 
+from ..cores import AllCores, Cores
 from ..errors import InvalidMessage, RunnerError
 from .black_box import BlackBox
 from .channel import MAX_UNSENT, Channel
@@ -24,7 +25,9 @@ from .request import Request, Update
 
 
 class Served(Protocol):
-    """What a process can hold: an Engine, or a double of one."""
+    """What a process can hold: an Engine, or a double of one. `threads` is how many the next step may use."""
+
+    threads: int
 
     def submit(self, id: int, request: Request) -> None: ...
     def cancel(self, id: int) -> None: ...
@@ -63,30 +66,40 @@ def _serve(build: Build, fd: int) -> None:
             channel.drain()
             return
         channel.send(ready)
-        Service(engine, channel, box).run()
+        with _shared(start) as cores:
+            Service(engine, channel, box, cores).run()
 
 
 class Service:
-    """One engine and its parent."""
+    """One engine, its parent, and its part of the machine."""
 
-    def __init__(self, engine: Served, channel: Channel, box: BlackBox) -> None:
+    def __init__(self, engine: Served, channel: Channel, box: BlackBox, cores: Cores | AllCores) -> None:
         self._engine = engine
         self._channel = channel
         self._box = box
+        self._cores = cores
+        self._threads = engine.threads
 
     def run(self) -> None:
         """Until Stop, or the end of the parent."""
-        engine, channel, box = self._engine, self._channel, self._box
         while self._take():
-            if engine.idle:
-                box.clear()
-                channel.wait()
+            if self._engine.idle:
+                self._box.clear()
+                self._cores.rest()
+                self._channel.wait()
                 continue
-            box.note(())
-            updates = engine.step()
+            updates = self._step()
             if updates:
-                channel.send(Updates(tuple(updates)))
-            channel.drain(to=MAX_UNSENT)
+                self._channel.send(Updates(tuple(updates)))
+            self._channel.drain(to=MAX_UNSENT)
+
+    def _step(self) -> list[Update]:
+        self._box.clear()  # to wait for cores is not to be stuck
+        with self._cores.taken(self._threads) as threads:
+            if threads != self._engine.threads:
+                self._engine.threads = threads
+            self._box.note(())
+            return self._engine.step()
 
     def _take(self) -> bool:
         """Does what the parent has asked for; False when it wants no more."""
@@ -116,6 +129,16 @@ class Service:
         except RunnerError as error:
             self._channel.send(Refused(id, error))
         self._box.note(())
+
+
+def _shared(start: Start) -> Cores | AllCores:
+    if start.cores is None:
+        return AllCores()
+    try:
+        return Cores(Path(start.cores))
+    except (OSError, RunnerError):
+        # To share is to be polite; who cannot, computes all the same.
+        return AllCores()
 
 
 def _numbers(stats: Any) -> dict[str, float]:

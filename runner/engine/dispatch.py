@@ -75,7 +75,7 @@ class Dispatch:
             return self._wait(lambda: self._counts, seconds, "gives no numbers")
 
     def wait_ready(self, seconds: float | None) -> Ready:
-        """What the first process says once it is ready. Raises why there is no engine, or EngineCrashed if it is late."""
+        """What the first process says once it is ready. Raises why there is none, or EngineCrashed if it is late."""
         with self._changed:
             return self._wait(lambda: self._ready, seconds, "is not ready")
 
