@@ -51,7 +51,7 @@ class Dispatch:
             entry = self._ledger.add(request, receive, fail=fail, now=time.monotonic())
             try:
                 if self._channel:
-                    self._channel.send(Submit(entry.id, request))
+                    self._submit(entry, self._channel)
             except RunnerError:
                 self._ledger.close(entry.id)
                 raise
@@ -144,17 +144,16 @@ class Dispatch:
     def _begin(self, ready: Ready, channel: Channel) -> None:
         self.tick()
         with self._changed:
-            now = time.monotonic()
             for entry in self._ledger.open():
-                self._ask_again(entry, channel, now)
+                self._submit(entry, channel)
             self._postponed.clear()
             self._failure = None
             self._channel, self._ready = channel, self._ready or ready
             self._changed.notify_all()
 
-    def _ask_again(self, entry: Entry, channel: Channel, now: float) -> None:
-        entry.readmitted = True
-        channel.send(Submit(entry.id, entry.continued(now)))
+    def _submit(self, entry: Entry, channel: Channel) -> None:
+        entry.sent += 1
+        channel.send(Submit(entry.id, entry.continued(time.monotonic())))
         if entry.cancelled:
             channel.send(Cancel(entry.id))
 
@@ -176,13 +175,13 @@ class Dispatch:
             postponed, self._postponed = self._postponed, []
             for entry in postponed:
                 if self._channel and self._ledger.find(entry.id):
-                    self._ask_again(entry, self._channel, time.monotonic())
+                    self._submit(entry, self._channel)
             self._changed.notify_all()
 
     def _refused(self, id: int, error: RunnerError) -> None:
         with self._changed:
             entry = self._ledger.find(id)
-            if entry and entry.readmitted and isinstance(error, QueueFull):
+            if entry and entry.sent > 1 and isinstance(error, QueueFull):
                 # It was taken once; a new process has all of them waiting at first.
                 self._postponed.append(entry)
                 return

@@ -24,7 +24,7 @@ class Entry:
     tokens: list[int] = field(default_factory=list)
     suspicion: Suspicion = _CLEAR
     cancelled: bool = False
-    readmitted: bool = False
+    sent: int = 0  # to how many processes
 
     def ended(self, reason: Reason, *, error: str = "") -> Update:
         """Its last update, when the engine cannot make it."""

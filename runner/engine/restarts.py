@@ -40,6 +40,6 @@ class Restarts:
         self._crashes += 1
         if self._crashes >= self._keeping.crashes:
             return None
-        return (
-            0.0 if self._crashes == 1 else min(self._keeping.pause * 2 ** (self._crashes - 2), self._keeping.most_pause)
-        )
+        if self._crashes == 1:
+            return 0.0
+        return min(self._keeping.pause * 2 ** (self._crashes - 2), self._keeping.most_pause)

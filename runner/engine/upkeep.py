@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Protocol, cast
 
 from ...store.closing import Closing
-from ..errors import InvalidMessage
+from ..errors import RunnerError
 from .channel import Channel
 from .crash_report import CrashReport
 from .process import Process
@@ -99,7 +99,7 @@ class Upkeep(Closing):
                     process.kill()
                     return f"stuck for {self._stuck:g} s"
                 self._owner.tick()
-        except InvalidMessage as error:
+        except RunnerError as error:
             process.kill()
             return f"it said what it should not: {error}"
         return None
