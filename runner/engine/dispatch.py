@@ -1,13 +1,16 @@
 """Between those who ask and the process that answers, whichever process it is."""
 
+import secrets
 import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TypeVar
 
 from ..errors import EngineCrashed, EngineStopped, QueueFull, RunnerError
+from ..sampling import MAX_SEED
 from .channel import Channel
 from .crash_report import CrashReport
 from .ledger import Entry, Fail, Ledger, Receive
@@ -48,7 +51,7 @@ class Dispatch:
         with self._changed:
             if self._closed:
                 raise self._closed
-            entry = self._ledger.add(request, receive, fail=fail, now=time.monotonic())
+            entry = self._ledger.add(_seeded(request), receive, fail=fail, now=time.monotonic())
             try:
                 if self._channel:
                     self._submit(entry, self._channel)
@@ -214,3 +217,10 @@ class Dispatch:
         if fact is not None:
             return fact
         raise self._over or EngineCrashed(f"the engine {complaint} within {seconds} s")
+
+
+def _seeded(request: Request) -> Request:
+    """With a seed, so that another process goes on as this one would have."""
+    if request.sampling.seed is not None:
+        return request
+    return replace(request, sampling=replace(request.sampling, seed=secrets.randbelow(MAX_SEED + 1)))
