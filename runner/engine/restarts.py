@@ -42,4 +42,4 @@ class Restarts:
             return None
         if self._crashes == 1:
             return 0.0
-        return min(self._keeping.pause * 2 ** (self._crashes - 2), self._keeping.most_pause)
+        return min(self._keeping.pause * 2.0 ** (self._crashes - 2), self._keeping.most_pause)
