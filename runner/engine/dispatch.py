@@ -125,8 +125,7 @@ class Dispatch:
         for entry in convicted:
             said = f"the request crashed the engine {entry.suspicion.all_sole} times; the last time by {report.summary}"
             self._end(entry, entry.ended("error", error=said))
-            self._restarts.progress()
-        pause = self._restarts.crashed()
+        pause = self._restarts.crashed(suspect=len(report.suspects or ()) == 1)
         if self._failure and (pause is None or not self._ready):
             self._over = self._failure
         elif pause is None:
@@ -164,7 +163,7 @@ class Dispatch:
         with self._changed:
             taken = [(self._ledger.take(update), update) for update in updates]
             ends = any(update.end for update in updates)
-        if any(update.tokens or update.end for update in updates):
+        if any(update.tokens for update in updates):
             self._restarts.progress()
         for entry, update in taken:
             if entry:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 SHARED = 2  # shared crashes after which a request gets calls of its own
 SOLE = 2  # crashes as the sole suspect that convict
-LIFETIME = 4  # as many of either kind count however far the request came in between
+LIFETIME = 8  # as many of either kind count however far the request came in between
 PROGRESS = 16  # tokens after a crash that clear a request of it: a crash that returns comes sooner
 
 
@@ -40,22 +40,23 @@ class Suspicion:
 def after_crash(before: dict[int, tuple[Suspicion, int]], suspects: Iterable[int] | None) -> dict[int, Suspicion]:
     """What speaks against each request after a crash, given that before it and how many tokens each has.
 
-    `suspects` took part in the call that crashed; None when it is not known who did. Once a crash has a sole suspect,
-    all others are cleared of those that they shared.
+    `suspects` took part in the call that crashed; None when it is not known who did. Once one is convicted, the others
+    are cleared of the crashes that they shared.
     """
     involved = set(before) if suspects is None else set(suspects) & set(before)
     sole = len(involved) == 1 and suspects is not None
-    return {id: _judged(*each, involved=id in involved, sole=sole) for id, each in before.items()}
+    after = {id: _judged(*each, involved=id in involved, sole=sole) for id, each in before.items()}
+    if any(each.convicted for each in after.values()):
+        return {id: each if each.convicted else replace(each, shared=0, all_shared=0) for id, each in after.items()}
+    return after
 
 
 def _judged(before: Suspicion, tokens: int, *, involved: bool, sole: bool) -> Suspicion:
-    now = before
+    now = replace(before, tokens=tokens)
     if tokens >= before.tokens + PROGRESS:
         now = replace(now, shared=0, sole=0)
-    if involved and sole:
-        now = replace(now, sole=now.sole + 1, all_sole=now.all_sole + 1)
-    elif involved:
-        now = replace(now, shared=now.shared + 1, all_shared=now.all_shared + 1)
-    elif sole:
-        now = replace(now, shared=0, all_shared=0)
-    return replace(now, tokens=tokens)
+    if not involved:
+        return now
+    if sole:
+        return replace(now, sole=now.sole + 1, all_sole=now.all_sole + 1)
+    return replace(now, shared=now.shared + 1, all_shared=now.all_shared + 1)

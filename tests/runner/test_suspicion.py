@@ -40,9 +40,11 @@ def test_a_crash_between_calls_is_nobodys() -> None:
     assert crash({1: Suspicion()}, (), {1: 3}) == {1: Suspicion(tokens=3)}
 
 
-def test_a_crash_with_a_sole_suspect_clears_the_others() -> None:
+def test_once_one_is_convicted_the_others_are_cleared_of_what_they_shared() -> None:
     known = crash({1: Suspicion(shared=SHARED), 2: Suspicion(shared=SHARED)}, (1,), {1: 0, 2: 0})
-    assert known[1].alone
+    assert [known[id].alone for id in (1, 2)] == [True, True]
+    known = crash(known, (1,), {1: 0, 2: 0})
+    assert known[1].convicted
     assert not known[2].alone
 
 
@@ -72,6 +74,11 @@ def test_a_culprit_is_found_within_four_crashes_and_nobody_else_is(count: int, w
 def test_restarts_are_at_once_then_later_and_later_then_never() -> None:
     restarts = Restarts(Keeping(crashes=6, pause=0.1, most_pause=0.3))
     assert [restarts.crashed() for _ in range(6)] == [0.0, 0.1, 0.2, 0.3, 0.3, None]
+
+
+def test_restarts_that_each_find_a_suspect_go_on_but_not_for_ever() -> None:
+    restarts = Restarts(Keeping(crashes=2, barren=10))
+    assert [restarts.crashed(suspect=True) for _ in range(10)] == [0.0] * 9 + [None]
 
 
 def test_progress_forgives() -> None:
