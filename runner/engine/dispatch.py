@@ -37,6 +37,7 @@ class Dispatch:
         self._channel: Channel | None = None  # to a process that is ready
         self._ready: Ready | None = None
         self._counts: dict[str, float] | None = None
+        self._asked = False  # for the counts, and not answered
         self._closed: RunnerError | None = None  # why no more requests are taken
         self._over: RunnerError | None = None  # why there is no engine any more
 
@@ -72,7 +73,7 @@ class Dispatch:
     def ask(self, seconds: float) -> dict[str, float]:
         """The engine's counts. Raises why there is no engine, or EngineCrashed if it does not answer."""
         with self._changed:
-            self._counts = None
+            self._counts, self._asked = None, True
             if self._channel:
                 self._channel.send(Ask())
             return self._wait(lambda: self._counts, seconds, "gives no numbers")
@@ -105,7 +106,7 @@ class Dispatch:
                 self._begin(message, channel)
             case Counts(values):
                 with self._changed:
-                    self._counts = values
+                    self._counts, self._asked = values, False
                     self._changed.notify_all()
 
     def tick(self) -> None:
@@ -148,6 +149,8 @@ class Dispatch:
         with self._changed:
             for entry in self._ledger.open():
                 self._submit(entry, channel)
+            if self._asked:
+                channel.send(Ask())
             self._postponed.clear()
             self._failure = None
             self._channel, self._ready = channel, self._ready or ready

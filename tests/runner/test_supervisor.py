@@ -115,6 +115,15 @@ def test_a_stream_yields_updates_and_ends() -> None:
         assert "".join(update.text for update in updates) == stand_in.text((1, 2), 20)
 
 
+def test_its_numbers_are_given_also_by_a_process_that_is_still_to_come(tmp_path: Path) -> None:
+    file = tmp_path / "model"
+    file.write_text("0.2")
+    with engine(file) as process:
+        assert process.stats(SOON) == {"running": 0, "turns": 0}
+        with pytest.raises(EngineCrashed, match="gives no numbers within"):
+            process.stats(0)
+
+
 def test_closing_a_stream_cancels_its_request() -> None:
     with engine() as process:
         with process.stream(asked(1, tokens=100_000)) as stream:
