@@ -1,5 +1,7 @@
-"""What a model has read so far: one sequence in a llama.cpp context."""
+"""What a model has read so far: the KV cache of several sequences, each in a slot of its own."""
 
+import ctypes
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -7,28 +9,37 @@ import numpy as np
 from ...store.closing import Closing
 from ..engine_settings import KV_TYPES, EngineSettings
 from ..errors import DecodeFailed, LoadFailed, PromptEmpty, PromptTooLong
+from .batch import Batch
 from .library import errors_logged, ll
 from .model import LlamaModel
 
+Logits = np.ndarray[Any, np.dtype[np.float32]]
+
 
 class LlamaContext(Closing):
-    """The KV cache of one sequence over a model: tokens go in, the logits of the next one come out.
+    """The KV cache of `parallel` slots over a model: tokens go in, the logits of the next ones come out.
 
-    `n_ctx` is how many tokens it holds. One thread at a time. Raises LoadFailed when there is no room for it.
+    A slot holds up to `context_size` tokens of one sequence, at consecutive positions from 0; `lengths` says how many.
+    Slots that are decoded together should be neighbours: llama.cpp computes each run of neighbours by itself. One
+    thread at a time. Raises LoadFailed when there is no room for it.
     """
 
     def __init__(self, model: LlamaModel, settings: EngineSettings) -> None:
-        params = _context_params(settings)
-        n_ctx = settings.context_size
         errors_logged.clear()
         self._model = model
-        self._open = ll.llama_init_from_model(model.handle, params)
+        self.settings = settings
+        self._open = None
+        if not model.has_weights:
+            raise LoadFailed("the model was loaded for its vocabulary alone")
+        self._open = ll.llama_init_from_model(model.handle, _context_params(settings))
         if not self._open:
-            raise LoadFailed(f"llama.cpp cannot make a context of {n_ctx} tokens: {errors_logged.summary()}")
-        self.n_ctx = n_ctx
-        self.n_tokens = 0
-        self._has_logits = False
-        self._chunk = min(settings.batch_size, ll.llama_n_batch(self._open))
+            size = f"{settings.parallel} x {settings.context_size}" if settings.parallel > 1 else settings.context_size
+            raise LoadFailed(f"llama.cpp cannot make a context of {size} tokens: {errors_logged.summary()}")
+        self._memory = ll.llama_get_memory(self._open)
+        self._window = max(0, int(ll.llama_model_n_swa(model.handle)))
+        self._batch = Batch(max(self.batch_size, settings.parallel))
+        self._rows = 0  # of logits
+        self.lengths = [0] * settings.parallel
         model.contexts.add(self)
 
     def close(self) -> None:
@@ -38,34 +49,97 @@ class LlamaContext(Closing):
         if handle:
             ll.llama_free(handle)
 
-    def decode(self, tokens: list[int]) -> None:
-        """Appends `tokens` to the sequence and computes the logits after the last.
+    @property
+    def batch_size(self) -> int:
+        """How many tokens one `prefill` takes."""
+        return min(self.settings.batch_size, int(ll.llama_n_batch(self.handle)))
 
-        Raises PromptEmpty, PromptTooLong beyond `n_ctx`, DecodeFailed; after that the context is spent.
+    @property
+    def room(self) -> int:
+        """How many tokens a slot holds."""
+        return self.settings.context_size
+
+    def prefill(self, slot: int, tokens: Sequence[int], *, logits: bool) -> None:
+        """Appends `tokens`, at most `batch_size`, to a slot; with `logits`, computes those after the last, as row 0.
+
+        Raises PromptEmpty, PromptTooLong beyond the slot's room, DecodeFailed.
         """
         if not tokens:
             raise PromptEmpty("there are no tokens to decode")
-        if self.n_tokens + len(tokens) > self.n_ctx:
-            raise PromptTooLong(self.n_tokens + len(tokens), self.n_ctx)
-        for start in range(0, len(tokens), self._chunk):
-            self._decode_chunk(tokens[start : start + self._chunk])
+        start = self._room_for(slot, len(tokens))
+        if len(tokens) > self.batch_size:
+            raise DecodeFailed(f"{len(tokens)} tokens are more than a batch of {self.batch_size}")
+        for token in tokens:
+            self._model.known(token)
+        self._decode(self._batch.chunk(slot, tokens, start=start, logits=logits), rows=int(logits))
+        self.lengths[slot] += len(tokens)
 
-    def _decode_chunk(self, tokens: list[int]) -> None:
-        self._has_logits = False
-        array = (ll.llama_token * len(tokens))(*map(self._model.known, tokens))
-        errors_logged.clear()
-        status = ll.llama_decode(self.handle, ll.llama_batch_get_one(array, len(tokens)))
-        if status != 0:
-            raise DecodeFailed(f"llama_decode returned {status}: {errors_logged.summary()}")
-        self.n_tokens += len(tokens)
-        self._has_logits = True
+    def step(self, slots: Sequence[int], tokens: Sequence[int]) -> None:
+        """Appends a token to each of these slots; the logits after it are rows in the order of `slots`.
 
-    def logits(self) -> "np.ndarray[tuple[int], np.dtype[np.float32]]":
-        """The logits after the last token, (vocabulary_size,) float32: a view, valid until the next decode."""
-        row = ll.llama_get_logits_ith(self.handle, -1) if self._has_logits else None
-        if not row:
+        Raises PromptEmpty, PromptTooLong, DecodeFailed.
+        """
+        if not slots:
+            raise PromptEmpty("there are no tokens to decode")
+        if len(set(slots)) != len(slots) or len(tokens) != len(slots):
+            raise DecodeFailed("one token is decoded for each slot, once")
+        starts = [self._room_for(slot, 1) for slot in slots]
+        for token in tokens:
+            self._model.known(token)
+        self._decode(self._batch.rows(slots, tokens, starts), rows=len(slots))
+        for slot in slots:
+            self.lengths[slot] += 1
+
+    def decode(self, tokens: Sequence[int], *, slot: int = 0) -> None:
+        """Appends any number of tokens to a slot, batch by batch, and computes the logits after the last."""
+        if not tokens:
+            raise PromptEmpty("there are no tokens to decode")
+        self._room_for(slot, len(tokens))
+        size = self.batch_size
+        for start in range(0, len(tokens), size):
+            self.prefill(slot, tokens[start : start + size], logits=start + size >= len(tokens))
+
+    def logits(self) -> Logits:
+        """What was computed last, (rows, vocabulary_size) float32: a view, valid until the next decode."""
+        data = ll.llama_get_logits(self.handle) if self._rows else None
+        if not data:
             raise DecodeFailed("there are no logits: nothing was decoded, or the model gives none")
-        return np.ctypeslib.as_array(row, shape=(self._model.vocabulary_size,))
+        return np.ctypeslib.as_array(data, shape=(self._rows, self._model.vocabulary_size))
+
+    def trim(self, slot: int, length: int) -> bool:
+        """Forget what a slot holds beyond `length` tokens.
+
+        Where the model cannot (recurrent state, a sliding window that has moved on), empties it and returns False.
+        """
+        if length >= self.lengths[self._known(slot)]:
+            return True
+        kept = length > 0 and bool(ll.llama_memory_seq_rm(self._memory, slot, length, -1)) and self._sees(slot, length)
+        if not kept:
+            ll.llama_memory_seq_rm(self._memory, slot, -1, -1)
+        self.lengths[slot] = length if kept else 0
+        return kept or length == 0
+
+    def save(self, slot: int) -> bytearray:
+        """The KV state of a slot, to be given back to `restore` of a context with the same model and settings."""
+        size = int(ll.llama_state_seq_get_size(self.handle, self._known(slot)))
+        state = bytearray(size)
+        buffer = (ctypes.c_uint8 * size).from_buffer(state)
+        if ll.llama_state_seq_get_data(self.handle, buffer, size, slot) != size:
+            raise DecodeFailed(f"llama.cpp cannot save slot {slot}")
+        return state
+
+    def restore(self, slot: int, state: bytearray, length: int) -> None:
+        """Puts the `length` tokens of a saved state, one of our own, into a slot, in place of what it held."""
+        self.trim(slot, 0)
+        buffer = (ctypes.c_uint8 * len(state)).from_buffer(state)
+        if ll.llama_state_seq_set_data(self.handle, buffer, len(state), slot) != len(state):
+            self.lengths[slot] = 0
+            raise DecodeFailed(f"llama.cpp cannot restore slot {slot}: {errors_logged.summary()}")
+        self.lengths[slot] = length
+
+    def use_threads(self, threads: int) -> None:
+        """Compute with so many threads from now on."""
+        ll.llama_set_n_threads(self.handle, threads, threads)
 
     @property
     def handle(self) -> Any:
@@ -74,16 +148,48 @@ class LlamaContext(Closing):
             raise DecodeFailed("the context is closed")
         return self._open
 
+    def _decode(self, batch: Any, *, rows: int) -> None:
+        self._rows = 0
+        errors_logged.clear()
+        status = ll.llama_decode(self.handle, batch)
+        if status != 0:
+            self._resync()
+            raise DecodeFailed(f"llama_decode returned {status}: {errors_logged.summary()}")
+        self._rows = rows
+
+    def _resync(self) -> None:
+        """After a failure, llama.cpp knows best what each slot holds."""
+        for slot in range(len(self.lengths)):
+            self.lengths[slot] = int(ll.llama_memory_seq_pos_max(self._memory, slot)) + 1
+
+    def _sees(self, slot: int, length: int) -> bool:
+        """Whether a slot holds every token that the next one attends to."""
+        first = int(ll.llama_memory_seq_pos_min(self._memory, slot))
+        return first == 0 or (self._window > 0 and 0 <= first <= length - self._window)
+
+    def _room_for(self, slot: int, count: int) -> int:
+        start = self.lengths[self._known(slot)]
+        if start + count > self.room:
+            raise PromptTooLong(start + count, self.room)
+        return start
+
+    def _known(self, slot: int) -> int:
+        if not 0 <= slot < len(self.lengths):
+            raise DecodeFailed(f"there are {len(self.lengths)} slots, and no slot {slot}")
+        return slot
+
 
 def _context_params(settings: EngineSettings) -> Any:
     params = ll.llama_context_default_params()
-    params.n_batch = params.n_ubatch = settings.batch_size
+    params.n_seq_max = settings.parallel
+    params.n_ctx = settings.context_size * settings.parallel
+    params.n_batch = params.n_ubatch = max(settings.batch_size, settings.parallel)
+    # Room for the logits that are asked for, not for those of a whole batch: with a large vocabulary that is gigabytes.
+    params.n_outputs_max = settings.parallel
     params.n_threads = params.n_threads_batch = settings.threads
     params.flash_attn_type = int(settings.flash_attention)
     params.type_k = KV_TYPES[settings.key_type]
     params.type_v = KV_TYPES[settings.value_type]
-    params.n_seq_max = settings.parallel
-    params.n_ctx = settings.context_size * settings.parallel
     params.kv_unified = settings.unified
     params.swa_full = settings.swa_full
     return params

@@ -59,6 +59,7 @@ class LlamaModel(Closing):
             raise LoadFailed("a model of no files")
         wanted = _ALL_LAYERS if loading.gpu_layers is None else loading.gpu_layers
         self._wanted_layers = wanted if ll.llama_supports_gpu_offload() else 0
+        self.has_weights = not loading.vocabulary_only
         self._open = _load(sources, _params(loading, self._wanted_layers))
         self._vocab = ll.llama_model_get_vocab(self._open)
         self.vocabulary_size: int = ll.llama_vocab_n_tokens(self._vocab)

@@ -26,7 +26,7 @@ class Sampler(Closing):
 
     def sample(self, context: LlamaContext) -> int:
         """The token to follow what was decoded last. Raises DecodeFailed."""
-        logits = context.logits()
+        logits = context.logits()[-1]
         likeliest = int(logits.argmax())
         # argmax finds a NaN first; llama.cpp's softmax of one is undefined.
         if np.isnan(logits[likeliest]):
