@@ -24,7 +24,7 @@ class RunnerError(Exception):
 
 
 class ExtraMissing(RunnerError):
-    """A library that only running a model needs is not installed; `library` is its name on PyPI, `extra` what brings it."""
+    """A library that an extra brings is not installed; `library` is its name on PyPI."""
 
     def __init__(self, library: str, *, extra: str = "run") -> None:
         super().__init__(f"{library} is not installed", hint=f"pip install 'llstore[{extra}]'")

@@ -38,6 +38,9 @@ class Limits:
         return ",".join(f"{measure}={1000 * seconds:g}ms" for measure, seconds in self.bounds)
 
 
+NO_LIMITS = Limits()
+
+
 def _bound(part: str) -> tuple[str, float]:
     found = _LIMIT.fullmatch(part)
     if not found or found[1] not in MEASURES:

@@ -105,11 +105,14 @@ class _Call:
     def __init__(self, port: int, body: dict[str, Any], arrived: Arrived) -> None:
         self._connection = _connection(port)
         self._body, self._arrived = body, arrived
+        self._socket: socket.socket | None = None
         self._cancelled = False
 
     def run(self) -> None:
         seen = 0
         try:
+            self._connection.connect()
+            self._socket = self._connection.sock
             for event in _events(_post(self._connection, self._body)):
                 if event["stop"]:
                     # It sends nothing for a token that ends within a character: these come with the last.
@@ -127,9 +130,10 @@ class _Call:
 
     def cancel(self) -> None:
         self._cancelled = True
-        if self._connection.sock:
+        # Its thread waits for the next token: that wakes it, where closing would not.
+        if self._socket:
             with suppress(OSError):
-                self._connection.sock.shutdown(socket.SHUT_RDWR)
+                self._socket.shutdown(socket.SHUT_RDWR)
 
 
 def server_flags(settings: EngineSettings, *, port: int, streams: int) -> list[object]:

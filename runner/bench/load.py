@@ -15,7 +15,7 @@ STALL_SECONDS = 300.0  # without any request ending: longer than any single answ
 
 @dataclass(frozen=True, slots=True)
 class Clients:
-    """So many at once, each asking anew when it was answered; when `asks` ends they leave, and who was refused leaves."""
+    """So many at once, each asking anew when it was answered. Who was refused leaves, and all do when `asks` ends."""
 
     asks: Iterator[Asked]
     number: int

@@ -2,9 +2,11 @@
 
 import json
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from ..engine_settings import EngineSettings
@@ -18,7 +20,7 @@ SAID = 2000  # characters of a failed program's last words
 
 @dataclass(frozen=True, slots=True)
 class Peers:
-    """The binaries of a llama.cpp in a folder, over a model's file; of a split model it is the first shard's.
+    """The binaries of a llama.cpp in a folder, over a model's file; of a split model see `named_shards`.
 
     Raises PeerFailed when a binary is missing, does not end well, or prints something else than expected.
     """
@@ -29,6 +31,11 @@ class Peers:
     def has(self, name: str) -> bool:
         """Whether the folder has that binary."""
         return (self.folder / name).is_file()
+
+    def check(self) -> None:
+        """Raises PeerFailed when one is missing."""
+        for name in (BENCH, BATCHED_BENCH, SERVER):
+            self.command(name, ())
 
     def bench(self, settings: EngineSettings, *, prompt: int, generated: int, repeats: int) -> tuple[Speed, ...]:
         """`pp` and `tg` by llama-bench."""
@@ -62,6 +69,19 @@ class Peers:
         return ran.stdout.decode(errors="replace")
 
 
+@contextmanager
+def named_shards(files: Sequence[Path]) -> Iterator[Path]:
+    """The file that llama.cpp's programs are given: shards get names by which they find the rest."""
+    if len(files) == 1:
+        yield files[0]
+        return
+    with TemporaryDirectory() as folder:
+        names = [Path(folder) / f"model-{n:05}-of-{len(files):05}.gguf" for n in range(1, len(files) + 1)]
+        for name, file in zip(names, files, strict=True):
+            name.symlink_to(file.absolute())
+        yield names[0]
+
+
 def shared_flags(settings: EngineSettings) -> list[object]:
     """Flags that all three programs know by the same names."""
     batch = ("-b", settings.batch_size, "-ub", settings.batch_size)
@@ -81,10 +101,8 @@ def common_flags(settings: EngineSettings) -> list[object]:
 
 def bench_speeds(printed: str) -> tuple[Speed, ...]:
     """What `llama-bench -o json` prints; raises PeerFailed."""
-    try:
-        return tuple(_bench_speed(test) for test in json.loads(printed))
-    except (ValueError, KeyError, TypeError) as error:
-        raise _unexpected(BENCH, printed) from error
+    with _figures(BENCH, printed):
+        return tuple(_bench_speed(test) for test in _some(json.loads(printed)))
 
 
 def _bench_speed(test: dict[str, Any]) -> Speed:
@@ -94,14 +112,9 @@ def _bench_speed(test: dict[str, Any]) -> Speed:
 
 def batched_speeds(printed: str) -> tuple[BatchedSpeed, ...]:
     """What `llama-batched-bench --output-format jsonl` prints; raises PeerFailed."""
-    lines = [line for line in printed.splitlines() if line.startswith("{")]
-    try:
-        found = tuple(_batched_speed(json.loads(line)) for line in lines)
-    except (ValueError, KeyError, TypeError) as error:
-        raise _unexpected(BATCHED_BENCH, printed) from error
-    if not found:
-        raise _unexpected(BATCHED_BENCH, printed)
-    return found
+    with _figures(BATCHED_BENCH, printed):
+        lines = _some([line for line in printed.splitlines() if line.startswith("{")])
+        return tuple(_batched_speed(json.loads(line)) for line in lines)
 
 
 def _batched_speed(line: dict[str, Any]) -> BatchedSpeed:
@@ -109,5 +122,16 @@ def _batched_speed(line: dict[str, Any]) -> BatchedSpeed:
     return BatchedSpeed(test, float(line["t_pp"]), float(line["t_tg"]), float(line["t"]))
 
 
-def _unexpected(name: str, printed: str) -> PeerFailed:
-    return PeerFailed(f"{name} printed something else than its figures: {printed[-SAID:].strip() or 'nothing'}")
+def _some(found: Any) -> list[Any]:
+    if not isinstance(found, list) or not found:
+        raise ValueError("no figures")
+    return found
+
+
+@contextmanager
+def _figures(name: str, printed: str) -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, KeyError, TypeError) as error:
+        said = printed[-SAID:].strip() or "nothing"
+        raise PeerFailed(f"{name} printed something else than its figures: {said}") from error

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """Tokens a second of a test repeated: `pp512` reads a prompt of 512 tokens, `tg128` generates 128, one request alone."""
+    """Tokens a second of one request, repeated: `pp512` reads a prompt of 512 tokens, `tg128` generates 128."""
 
     test: str
     samples: tuple[float, ...]

@@ -51,8 +51,8 @@ class Lengths:
 class Workload:
     """Requests without end, the same for the same `seed` and `words`.
 
-    A prompt is drawn from `words`, which are token ids. No two in a row of `len(words)` begin with the same token, so that
-    there is no prefix to be reused.
+    A prompt is drawn from `words`, which are token ids. Of `len(words)` in a row no two begin with the same token, so
+    that there is no prefix to be reused.
     """
 
     words: Sequence[int]
