@@ -47,6 +47,7 @@ class Ours:
     def target(self) -> Iterator[Target]:
         """It at work."""
         with EngineProcess(self.files, self.settings, loading=self._loading) as engine:
+            engine.wait_ready()
             yield ProcessTarget(engine)
 
     @contextmanager

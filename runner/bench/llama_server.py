@@ -113,6 +113,8 @@ class _Call:
         try:
             self._connection.connect()
             self._socket = self._connection.sock
+            if self._cancelled:
+                raise OSError("taken back before it was sent")
             for event in _events(_post(self._connection, self._body)):
                 if event["stop"]:
                     # It sends nothing for a token that ends within a character: these come with the last.

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass
 
 from ..engine.engine import Engine
@@ -81,12 +82,12 @@ class SpeedTest:
             self._engine.submit(self._number, request_of(next(drawn)))
 
     def _steps(self) -> Iterator[_Step]:
-        before = self._engine.stats
+        before = copy(self._engine.stats)
         while not self._engine.idle:
             began = time.perf_counter()
             self._engine.step()
             seconds = time.perf_counter() - began
-            after = self._engine.stats
+            after = copy(self._engine.stats)
             yield _Step(
                 prompt_tokens=after.prefill_tokens - before.prefill_tokens,
                 generated_tokens=after.decode_tokens - before.decode_tokens,
