@@ -153,9 +153,7 @@ def flood(bench: Bench) -> None:
         return found[0], found[1]
 
     turns = in_turns(bench.contestants(context_size=room(FLOOD + 16)), p95s)
-    print(
-        f"\nflood: {FLOOD_CLIENTS} clients with prompts of {FLOOD} tokens, and {STEADY_CLIENTS} streams of another owner"
-    )
+    print(f"\nflood: {FLOOD_CLIENTS} clients with prompts of {FLOOD} tokens, {STEADY_CLIENTS} streams of another owner")
     for name, rounds in turns.items():
         print(f"  {name}: p95 ITL of the other owner {spread([alone for alone, _ in rounds], unit='ms')} alone, "
               f"{spread([beside for _, beside in rounds], unit='ms')} beside it, "

@@ -20,8 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-FIXTURES = Path(__file__).parent.parent / "fixtures"
-sys.path.insert(0, str(FIXTURES))
+sys.path.insert(0, str(Path(__file__).parent.parent / "fixtures"))
 
 import models
 from measure import machine
@@ -36,7 +35,7 @@ from llstore.runner.engine.supervisor import EngineProcess
 from llstore.runner.engine_settings import EngineSettings
 from llstore.runner.llama.model import LlamaModel, Loading
 
-TEXTS = FIXTURES / "texts.json"  # passages in several languages and notations
+TEXTS = Path(__file__).parent.parent / "fixtures/texts.json"  # passages in several languages and notations
 PROMPTS, LONGEST, SLOTS = 50, 1000, 16
 LENGTHS = (5, 12, 30, 60, 100, 170, 256, 400, 512, 700)  # tokens of raw prompts, about
 STAGGER = 0.15  # seconds between two arrivals: prompts are read while others generate
@@ -125,10 +124,10 @@ def compare(what: str, found: Sequence[Case], pairs: Sequence[tuple[str, str]]) 
     parted = [(case, one, other) for case, (one, other) in zip(found, pairs, strict=True) if one != other]
     print(f"{what}: {len(pairs) - len(parted)} of {len(pairs)} texts are equal")
     for case, one, other in parted:
-        at = len(os.path.commonprefix([one, other]))
-        print(
-            f"  {case.name}, {len(case.tokens)} tokens, parts after {at} characters: {one[at:][:30]!r}, {other[at:][:30]!r}"
-        )
+        same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False))
+        at = sum(1 for _ in same)
+        where = f"{case.name}, {len(case.tokens)} tokens, part after {at} characters"
+        print(f"  {where}: {one[at : at + 30]!r} and {other[at : at + 30]!r}")
 
 
 def server_texts(peers: Peers, found: Sequence[Case], settings: EngineSettings, *, tokens: int) -> list[str]:
