@@ -1,7 +1,8 @@
 """What exact mode may put into one batch: an answer must not depend on who shares it, to the last bit.
 
 llama.cpp computes several rows with other kernels than one, and some of those round differently: which ones depends on
-the processor, the quantization and whether weights were repacked. So it is tried, on the very context that will be used.
+the processor, the quantization and whether weights were repacked. So it is tried, on the very context that will be
+used.
 """
 
 import time

@@ -1,4 +1,4 @@
-"""How long steps take here, from the ones there were: what a chunk of prompt may cost is a matter of time, not of tokens."""
+"""How long steps take here, as measured: what a chunk of prompt may cost is a matter of time, not of tokens."""
 
 _NEWEST = 0.25  # the weight of the newest measurement
 _FIRST_CHUNK = 16  # tokens, while nothing was measured

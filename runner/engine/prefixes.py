@@ -47,8 +47,10 @@ class Prefixes:
         self._add(object(), prefix)
 
     def longest(self, prompt: _Ids, domain: str) -> tuple[Prefix, int] | None:
-        """The prefix that saves a prompt the most, and how many tokens; never the whole prompt, whose last token's logits
-        are needed."""
+        """The prefix that saves a prompt the most, and how many tokens.
+
+        It is never the whole prompt: the logits after its last token are needed.
+        """
         best: tuple[object, int] | None = None
         for key, prefix in self._kept.items():
             if isinstance(key, int):

@@ -35,9 +35,9 @@ Step = Decode | Prefill
 class Scheduler:
     """The requests of an engine: those that wait (parked ones among them) and those that have one of `slots` slots.
 
-    The next to get a slot, or a chunk, is the one of highest rank, then of the owner who got the least, then the oldest.
-    `batch_size` is the most tokens of a chunk. To be exact, chunks end at its multiples, wherever a request begins, and
-    only those that `company` allows share a batch of rows.
+    The next to get a slot, or a chunk, is the one of highest rank, then of the owner who got the least, then the
+    oldest. `batch_size` is the most tokens of a chunk. To be exact, chunks end at its multiples, wherever a request
+    begins, and only those that `company` allows share a batch of rows.
     """
 
     def __init__(self, slots: int, limits: Limits, *, batch_size: int, company: Company | None = None) -> None:

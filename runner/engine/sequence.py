@@ -10,9 +10,9 @@ from .request import Request
 class Sequence:
     """A request, its tokens so far, and how many of them are in the KV cache (`held`).
 
-    `prefill_end` tokens are read in chunks; those behind it, one by one, with the rows of other sequences. `rank` is its
-    priority with what waiting added, `arrived` and `waits_since` are seconds of the engine's clock, `slot` is None while
-    it waits or is parked.
+    `prefill_end` tokens are read in chunks; those behind it, one by one, with the rows of other sequences. `rank` is
+    its priority with what waiting added, `arrived` and `waits_since` are seconds of the engine's clock, `slot` is
+    None while it waits or is parked.
     """
 
     id: int

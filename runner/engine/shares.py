@@ -1,8 +1,8 @@
 """Who has had how much: weighted fair queueing between owners, counted in tokens.
 
-Each owner with work has a virtual clock, which its tokens advance (Demers, Keshav and Shenker, 1989); whoever's is lowest is
-next. An owner that comes back starts at the clock of the whole engine: being away earns nothing, and however many newcomers
-there are, that clock passes by those who wait.
+Each owner with work has a virtual clock, which its tokens advance (Demers, Keshav and Shenker, 1989); whoever's is
+lowest is next. An owner that comes back starts at the clock of the whole engine: being away earns nothing, and
+however many newcomers there are, that clock passes by those who wait.
 """
 
 

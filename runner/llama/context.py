@@ -20,8 +20,9 @@ class LlamaContext(Closing):
     """The KV cache of `parallel` slots over a model: tokens go in, the logits of the next ones come out.
 
     A slot holds up to `context_size` tokens of one sequence, at consecutive positions from 0; `lengths` says how many.
-    Slots that are decoded together should be neighbours: llama.cpp computes each run of neighbours by itself. `window` is how far
-    a sliding-window model sees, or 0. One thread at a time. Raises LoadFailed when there is no room for it.
+    Slots that are decoded together should be neighbours: llama.cpp computes each run of neighbours by itself.
+    `window` is how far a sliding-window model sees, or 0. One thread at a time. Raises LoadFailed when there is no
+    room for it.
     """
 
     def __init__(self, model: LlamaModel, settings: EngineSettings) -> None:

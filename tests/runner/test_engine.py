@@ -253,7 +253,7 @@ def test_what_cannot_be_run_is_refused_and_harms_nobody(small: LlamaModel) -> No
         request = greedy(small, PROMPTS[0])
         with pytest.raises(PromptEmpty):
             engine.submit(1, replace(request, prompt=()))
-        with pytest.raises(PromptTooLong, match="512 tokens.*512"):
+        with pytest.raises(PromptTooLong, match=r"512 tokens.*512"):
             engine.submit(1, replace(request, prompt=(5,) * 512))
         with pytest.raises(RunnerError, match="49152"):
             engine.submit(1, replace(request, prompt=(5, 49152)))

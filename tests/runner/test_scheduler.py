@@ -15,6 +15,7 @@ from llstore.runner.engine.scheduler import Decode, Prefill, Scheduler
 from llstore.runner.engine.sequence import Sequence
 
 SLOTS, BATCH = 3, 32
+ROOMY = Limits(queue=1000)
 COMPANY = Company(rows=2, length=64)
 
 
@@ -24,7 +25,7 @@ class Bench:
 
     exact: bool = False
     slots: int = SLOTS
-    limits: Limits = Limits(queue=1000)
+    limits: Limits = ROOMY
     now: float = 0.0
     read: dict[int, list[int]] = field(default_factory=dict)  # positions that were computed, by request
     ended: dict[int, float] = field(default_factory=dict)
