@@ -97,11 +97,19 @@ def bench(
         with progress(quiet=quiet or json) as shown:
             model = found.get(wanted, shown, accept=refuse_unrunnable)
         with _held(found, model, unchecked=unchecked) as files:
-            results = _results(plan, settings, files, peers=peers, quiet=quiet)
+            results = _measured(plan, settings, files, peers=peers, quiet=quiet)
+    _show(results, plan, settings, digest=str(model.manifest.model), plot=plot, json=json)
+
+
+def _show(
+    results: "Results", plan: "Plan", settings: "EngineSettings", *, digest: str, plot: Path | None, json: bool
+) -> None:
     if plot:
-        _draw(results, plot, title=f"{wanted}, {parallel} slots, {settings.threads} threads")
+        from ..runner.bench.plot import plot as draw
+
+        draw(results, plot, title=f"{digest}, {settings.parallel} slots, {settings.threads} threads")
     if json:
-        print_json(document(results, plan, settings, digest=str(model.manifest.model)))
+        print_json(document(results, plan, settings, digest=digest))
     else:
         print_results(results, plan)
 
@@ -150,7 +158,7 @@ def _held(store: Store, model: GetResult, *, unchecked: bool) -> Iterator[list[P
         yield [file.path for file in files]
 
 
-def _results(
+def _measured(
     plan: "Plan", settings: "EngineSettings", files: Sequence[Path], *, peers: Path | None, quiet: bool
 ) -> "Results":
     from ..runner.bench.contestants import LlamaCpp, Ours
@@ -167,9 +175,3 @@ def _results(
             contestants.append(LlamaCpp(Peers(peers, first), settings))
         suite = Suite(plan, contestants, words=vocabulary, say=lambda text: remark(text, quiet=quiet))
         return suite.run()
-
-
-def _draw(results: "Results", path: Path, *, title: str) -> None:
-    from ..runner.bench.plot import plot
-
-    plot(results, path, title=title)

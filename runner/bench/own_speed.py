@@ -1,5 +1,6 @@
 """Our engine's speed, with all that its step loop costs."""
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from copy import copy
@@ -99,4 +100,4 @@ class SpeedTest:
 
 def _own(steps: Sequence[_Step]) -> float:
     seconds = sum(step.seconds for step in steps)
-    return 1 - sum(step.decode_seconds for step in steps) / seconds if seconds else 0.0
+    return 1 - sum(step.decode_seconds for step in steps) / seconds if seconds else math.nan

@@ -1,5 +1,6 @@
 """The whole benchmark: every engine does the same work, in turns, so that a machine's moods fall on all alike."""
 
+import math
 import statistics
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -7,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol, TypeVar
 
+from ..errors import InvalidLoad
 from .latencies import Load, Spread
 from .limits import NO_LIMITS, Limits
 from .load import Clients, closed, opened
@@ -26,7 +28,7 @@ class Plan:
 
     One request alone reads `prompt` tokens and generates `generated`, `repeats` times in a round. Requests of the loops
     have lengths from `prompts` and `answers`. With no `rate` the open loop takes a share of what the first engine can
-    do under the fullest closed one; with 0 there is none.
+    do under the fullest closed one; with 0 there is none. Raises InvalidLoad.
     """
 
     prompts: Lengths
@@ -41,6 +43,12 @@ class Plan:
     seconds: float = 15.0
     limits: Limits = NO_LIMITS
     rounds: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0 < self.seconds < math.inf:
+            raise InvalidLoad(f"loops of {self.seconds} seconds; it must be above 0")
+        if self.rate is not None and not 0 <= self.rate < math.inf:
+            raise InvalidLoad(f"a rate of {self.rate} requests a second; it must be 0 or above")
 
     @property
     def room(self) -> int:

@@ -3,6 +3,7 @@
 import json
 import math
 import random
+import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 
 from llstore.runner.bench.latencies import CUT, Load, Record, Spread, jain, percentile
 from llstore.runner.bench.limits import Limits
-from llstore.runner.bench.llama_server import ServerTarget, server_flags
+from llstore.runner.bench.llama_server import LlamaServer, ServerTarget, server_flags
 from llstore.runner.bench.load import Clients, closed, opened
 from llstore.runner.bench.peers import Peers, batched_speeds, bench_speeds, common_flags, named_shards
 from llstore.runner.bench.speed import BatchedSpeed, BatchedTest, Speed
@@ -28,6 +29,7 @@ from llstore.runner.bench.workload import Asked, Lengths, Workload, arrivals
 from llstore.runner.engine_settings import EngineSettings
 from llstore.runner.errors import InvalidLoad, PeerFailed
 
+FIXTURES = Path(__file__).parents[2] / "fixtures"
 SECONDS = st.lists(st.floats(0, 1e6), min_size=1, max_size=50)
 
 
@@ -418,6 +420,25 @@ def test_shards_get_names_that_llama_cpp_follows(tmp_path: Path) -> None:
     assert not first.exists()
     with named_shards(files[:1]) as only:
         assert only == files[0]
+
+
+@pytest.fixture
+def server_program(tmp_path: Path) -> Peers:
+    """A folder with a llama-server."""
+    program(tmp_path, "llama-server", f'exec {sys.executable} {FIXTURES / "completions.py"} "$@"')
+    return Peers(tmp_path, Path("m.gguf"))
+
+
+def test_a_server_runs_as_long_as_it_is_wanted(server_program: Peers) -> None:
+    with LlamaServer(server_program, EngineSettings(context_size=256)) as server:
+        assert len(ask(server.port, 3).times) == 3
+    assert "refused" in ask(server.port, 3).error.lower()
+
+
+def test_a_server_that_does_not_start_is_no_server(tmp_path: Path) -> None:
+    program(tmp_path, "llama-server", "exit 1")
+    with pytest.raises(PeerFailed, match="ended with 1 instead of serving"):
+        LlamaServer(Peers(tmp_path, Path("m.gguf")), EngineSettings(context_size=256))
 
 
 # Words
