@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from ..errors import ExtraMissing, InvalidLoad
@@ -16,6 +17,7 @@ except ImportError as error:
 
 INCHES = (14.0, 8.0)
 _MS = 1000.0
+_STYLES = ("solid", "dashed")  # of a line for p50 and one for p95
 
 Measure = Callable[[LoadFigures], float]
 
@@ -52,20 +54,26 @@ def plot(results: Results, path: Path, *, title: str) -> None:
 
 
 def _batched(axes: Any, results: Results) -> None:
-    for engine in dict.fromkeys(name for name, _ in results.batched):
+    for number, engine in enumerate(dict.fromkeys(name for name, _ in results.batched)):
         rounds = [speeds for name, speeds in results.batched if name == engine]
-        points = [(speeds[0].test.parallel, sum(s.generated_speed for s in speeds) / len(speeds)) for speeds in rounds]
-        axes.plot(*zip(*sorted(points), strict=True), marker="o", label=engine)
+        points = [(speeds[0].test.parallel, fmean(speed.generated_speed for speed in speeds)) for speeds in rounds]
+        _line(axes, points, color=f"C{number}", label=engine)
     _label(axes, "generated together", x="sequences", y="tokens a second")
 
 
 def _closed(axes: Any, loads: Sequence[Loaded], y: str, measures: Sequence[tuple[str, Measure]]) -> None:
-    for engine in dict.fromkeys(loaded.engine for loaded in loads):
+    for number, engine in enumerate(dict.fromkeys(loaded.engine for loaded in loads)):
         figures = [(one.concurrency, one.figures()) for one in loads if one.engine == engine]
-        for name, measure in measures:
-            points = sorted((concurrency, measure(found)) for concurrency, found in figures)
-            axes.plot(*zip(*points, strict=True), marker="o", label=f"{engine} {name}".strip())
+        for (name, measure), style in zip(measures, _STYLES, strict=False):
+            points = [(concurrency, measure(found)) for concurrency, found in figures]
+            _line(axes, points, color=f"C{number}", linestyle=style, label=f"{engine} {name}".strip())
     _label(axes, "closed loop", x="clients", y=y)
+
+
+def _line(axes: Any, points: Sequence[tuple[int, float]], **look: str) -> None:
+    x, y = zip(*sorted(points), strict=True)
+    axes.plot(x, y, marker="o", **look)
+    axes.set_xticks(x)
 
 
 def _cumulative(axes: Any, loads: Sequence[Loaded], x: str, values: Callable[[Record], Iterable[float]]) -> None:

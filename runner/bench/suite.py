@@ -16,7 +16,7 @@ from .speed import BatchedSpeed, BatchedTest, Speed
 from .target import Target
 from .workload import Lengths, Workload
 
-SHARE = 0.8  # of the requests a second that were answered under full load: the rate of an open loop that names none
+SHARE = 0.8  # of what was done under full load: the rate of an open loop that names none
 
 Found = TypeVar("Found")
 Say = Callable[[str], None]
@@ -207,7 +207,9 @@ class Suite:
             return 0.0
         ours = [loop for loop in loops if loop.engine == self._contestants[0].name]
         fullest = max(ours, key=lambda loop: loop.concurrency)
-        return SHARE * statistics.fmean(load.requests_per_second for load in fullest.loads)
+        # By tokens, not by requests: of these only some may have ended in time.
+        speed = statistics.fmean(load.tokens_per_second for load in fullest.loads)
+        return SHARE * speed / self._plan.answers.mean
 
     def _in_turns(self, what: str, act: Callable[[Contestant], Found]) -> dict[str, list[Found]]:
         found: dict[str, list[Found]] = {one.name: [] for one in self._contestants}

@@ -43,6 +43,11 @@ class Lengths:
         """One of them."""
         return chance.randint(self.least, self.most)
 
+    @property
+    def mean(self) -> float:
+        """What they come to in the long run."""
+        return (self.least + self.most) / 2
+
     def __str__(self) -> str:
         return f"{self.least}-{self.most}"
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny import write_tiny
+from gguf_bytes import u32
+from sound import Sound
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -157,9 +158,9 @@ def test_a_folder_without_the_programs_is_no_peer(llstore: Command, tmp_path: Pa
 
 
 def test_a_model_that_the_gate_refuses_is_not_measured(llstore: Command, tmp_path: Path) -> None:
-    broken = write_tiny(tmp_path / "broken.gguf", seed=1)
-    with broken.open("r+b") as file:
-        file.truncate(broken.stat().st_size - 4096)
-    llstore("put", broken, "--name", "t/broken")
-    ran = llstore("bench", "t/broken", *SMALL)
-    assert ran.returncode == 7, ran.stderr
+    wrong = Sound().with_keys(llama__block_count=u32("llama.block_count", 0))
+    (tmp_path / "wrong.gguf").write_bytes(wrong.encode())
+    llstore("put", "wrong.gguf", "--name", "t/wrong")
+    ran = llstore("bench", "t/wrong", *SMALL)
+    assert (ran.returncode, ran.stdout) == (7, "")
+    assert "--unchecked" in ran.stderr
