@@ -23,6 +23,7 @@ class Kv:
         dense = not context.settings.unified and not (self._exact and context.window)
         self._slots = Slots(context.settings.parallel, dense=dense)
         self._prefixes = Prefixes(limits.prefix_bytes)
+        self._remembers = limits.prefix_bytes > 0
         self._shelf = Shelf(range(context.settings.parallel, len(context.lengths)))
 
     @property
@@ -60,7 +61,7 @@ class Kv:
         self._prefixes.resume(sequence.id)
         if sequence.slot is None:
             return
-        if keep:
+        if keep and self._remembers:
             self._keep(sequence, sequence.slot)
         self._vacate(sequence)
 
