@@ -97,8 +97,8 @@ def arrivals(bench: Bench) -> None:
     """Requests of mixed length at random times, more than can be served, against llama-server."""
     contestants = bench.contestants(context_size=room(sum(lengths.most for lengths in MIXED)))
     with contestants[0].target() as target:
-        most = closed(target, [Clients(bench.workload(*MIXED).asks(), 16)], seconds=LOAD_SECONDS).requests_per_second
-    rate = FULL * most
+        full = closed(target, [Clients(bench.workload(*MIXED).asks(), 16)], seconds=LOAD_SECONDS, cut=True)
+    rate = FULL * full.tokens_per_second / MIXED[1].mean
 
     def load(one: Contestant, number: int) -> Load:
         schedule = bench.workload(*MIXED, seed=number).schedule(rate=rate, seconds=ARRIVAL_SECONDS)

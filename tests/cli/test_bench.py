@@ -107,10 +107,9 @@ def test_peers_are_measured_beside_us(llstore: Command, model: str, peers: Path)
 
 def test_a_picture_of_it(llstore: Command, model: str, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    for name, head in (("a.png", b"\x89PNG\r\n"), ("a.svg", b"<?xml")):
-        ran = llstore("bench", model, *SMALL, "--plot", tmp_path / name, "--quiet")
-        assert ran.returncode == 0, ran.stderr
-        assert (tmp_path / name).read_bytes().startswith(head)
+    ran = llstore("bench", model, *SMALL, "--plot", "a.png", "--quiet")
+    assert ran.returncode == 0, ran.stderr
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG\r\n")
 
 
 def test_a_picture_of_no_known_kind_is_refused_at_once(llstore: Command) -> None:

@@ -540,3 +540,27 @@ def test_a_seed_says_all_that_is_random() -> None:
     random.seed(2)
     assert workload(7).schedule(rate=10, seconds=3) == first
     assert json.dumps([[due, list(asked.prompt)] for due, asked in first])
+
+
+# Pictures
+
+
+def test_a_picture_names_every_engine(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    from llstore.runner.bench.plot import plot
+
+    tests = tuple(BatchedTest(4, 4, parallel) for parallel in (1, 2))
+    results = suite([], batched=tests, concurrency=(1, 2), rounds=2, seconds=0.05, rate=100.0).run()
+    plot(results, tmp_path / "a.svg", title="what it is of")
+    # Its text is drawn as shapes, after a comment that says it.
+    drawn = (tmp_path / "a.svg").read_text()
+    for text in ("what it is of", "a p95", "b p95", "closed loop", "open loop, 100.00 requests a second"):
+        assert f"<!-- {text} -->" in drawn
+
+
+def test_a_picture_of_a_section_that_was_left_out_is_empty(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    from llstore.runner.bench.plot import plot
+
+    plot(suite([], rounds=1).run(), tmp_path / "a.png", title="nothing")
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
