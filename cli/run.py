@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +11,7 @@ import typer
 from ..runner import Generation, Generator, Message, Sampling
 from ..runner.chat.ask import Ask, Chat, Raw
 from ..runner.weights import refuse_unrunnable, weights_of
-from ..store import Manifest, parse_ref
+from ..store import Manifest, Ref, parse_ref
 from . import sampling_options
 from .options import JsonOption, OfflineOption, QuietOption, RefArgument, StoreOption
 from .output import opened, print_json, progress, remark
@@ -86,23 +87,39 @@ def run(
         ignore_eos=ignore_eos,
         grammar=sampling_options.grammar(grammar, json_schema),
     )
+    ask = _ask(_read_stdin() if prompt == "-" else prompt, system, raw=raw)
+    _answer(wanted, ask, sampling, _Way(receipt, unchecked, store, json, offline, quiet))
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """The flags that do not change the answer."""
+
+    receipt: Path | None
+    unchecked: bool
+    store: str | None
+    json: bool
+    offline: bool
+    quiet: bool
+
+
+def _answer(wanted: Ref, ask: Ask, sampling: Sampling, way: _Way) -> None:
     # A missing extra shows before a model is fetched in vain, and a receipt that cannot be written too.
     from .loading import loaded
 
-    target = _target(receipt)
-    ask = _ask(_read_stdin() if prompt == "-" else prompt, system, raw=raw)
-    with opened(store, offline=offline, quiet=quiet) as found:
-        with progress(quiet=quiet or json) as shown:
+    target = _target(way.receipt)
+    with opened(way.store, offline=way.offline, quiet=way.quiet) as found:
+        with progress(quiet=way.quiet or way.json) as shown:
             result = found.get(wanted, shown, accept=refuse_unrunnable)
         files = weights_of(result.files)
-        with loaded(found, result, unchecked=unchecked) as model:
-            _remark_missing_template(model, ask, quiet=quiet)
+        with loaded(found, result, unchecked=way.unchecked) as model:
+            _remark_missing_template(model, ask, quiet=way.quiet)
             answer = Generator(model, ask.tokens(model), sampling)
-            _print(answer, silent=json)
+            _print(answer, silent=way.json)
             recorded = _receipt(result.manifest, files, ask, model=model, made=answer.result) if target else None
     if target and recorded:
         _write(recorded, target)
-    if json:
+    if way.json:
         print_json(_document(answer.result, result.manifest, recorded))
 
 
