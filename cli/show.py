@@ -9,7 +9,7 @@ from ..store import Model, Store, StoreError, parse_ref
 from ..store.curate import SOURCE
 from ..store.gguf import Array, GgufHeader
 from ..store.headers import headers
-from ..store.memory_need import MemoryNeed
+from ..store.memory_need import ContextShape, MemoryNeed
 from ..store.sizes import human_size
 from .list_ import document
 from .options import JsonOption, OfflineOption, QuietOption, RefArgument, StoreOption
@@ -94,7 +94,10 @@ def _memory(model: Model, read: list[GgufHeader]) -> dict[int, int]:
     if not read or not longest:
         return {}
     need = MemoryNeed.of(read)
-    return {context: need.total(context) for context in sorted({*(c for c in _CONTEXTS if c < longest), longest})}
+    return {
+        context: need.total(ContextShape(context))
+        for context in sorted({*(c for c in _CONTEXTS if c < longest), longest})
+    }
 
 
 def _memory_lines(model: Model, read: list[GgufHeader]) -> list[tuple[str, str]]:
