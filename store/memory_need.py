@@ -9,7 +9,7 @@ there right within 3 % or a MiB.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .gguf import GgufHeader
+from .gguf import GgufHeader, Tensor
 from .gguf.types import TENSOR_TYPES
 from .layers import Layer, Shape, layers, named, rows
 
@@ -56,8 +56,8 @@ class ContextShape:
 class MemoryNeed:
     """What a model needs, in bytes, and the widths that decide what a context over it needs.
 
-    `embeddings` are the tensors in front of the layers, `output` those behind them; `tied` is a model whose output is
-    its embeddings, which a GPU needs a copy of. `masks` is 2 with a sliding window, else 1.
+    `embeddings` are the tensors in front of the layers, `output` those behind them; `tied` are the embeddings that are
+    the output too, of which a GPU needs a copy. `masks` is 2 with a sliding window, else 1.
 
     Not counted: states of recurrent layers, and copies of weights that llama.cpp repacks for the processor, which for
     some types (Q4_0, Q4_K, Q8_0) may be as large as the weights, whose pages the system can drop then.
@@ -66,7 +66,7 @@ class MemoryNeed:
     embeddings: int
     layers: tuple[Layer, ...]
     output: int
-    tied: bool
+    tied: int
     heads: int
     head_sizes: tuple[int, int]
     vocabulary: int
@@ -85,7 +85,7 @@ class MemoryNeed:
             embeddings=sum(tensor.size for tensor in outside) - sum(tensor.size for tensor in output),
             layers=found,
             output=sum(tensor.size for tensor in output),
-            tied=not any(tensor.name == "output.weight" for tensor in output),
+            tied=_tied(outside),
             heads=shape.heads,
             head_sizes=shape.head_sizes,
             vocabulary=max((rows(tensor) for tensor in outside if tensor.name in _HEADS), default=0),
@@ -102,16 +102,18 @@ class MemoryNeed:
 
     def kv(self, shape: ContextShape) -> int:
         """Bytes of the KV cache."""
-        return sum(self.layer_kv(n, shape) for n in range(len(self.layers)))
+        return sum(self.layer_kv(shape))
 
-    def layer_kv(self, n: int, shape: ContextShape) -> int:
-        """Bytes of one layer's KV cache."""
-        layer = self.layers[n]
-        values = layer.values
-        if layer.keys and not shape.flash_attention:
-            # The values lie transposed then, each layer's as wide as the widest.
-            values = max(other.values for other in self.layers)
-        return shape.cells * (_bytes(layer.keys, shape.key_type) + _bytes(values, shape.value_type))
+    def layer_kv(self, shape: ContextShape) -> list[int]:
+        """Bytes of each layer's KV cache."""
+        # Without flash attention the values lie transposed, each layer's as wide as the widest.
+        least = 0 if shape.flash_attention else max((layer.values for layer in self.layers), default=0)
+        return [
+            shape.cells * (_bytes(layer.keys, shape.key_type) + _bytes(max(layer.values, least), shape.value_type))
+            if layer.keys
+            else 0
+            for layer in self.layers
+        ]
 
     def scratch(self, shape: ContextShape) -> int:
         """Bytes for what is computed on the way: a layer's attention or feed-forward, or the logits."""
@@ -156,6 +158,11 @@ def padded(context: int) -> int:
 def _bytes(width: int, kind: str) -> int:
     count, size = BLOCKS[kind]
     return -(-width // count) * size
+
+
+def _tied(outside: Sequence[Tensor]) -> int:
+    named = {tensor.name: tensor.size for tensor in outside}
+    return 0 if "output.weight" in named else named.get("token_embd.weight", 0)
 
 
 def _feed_forward(shape: Shape, headers: Sequence[GgufHeader]) -> int:
