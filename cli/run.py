@@ -9,8 +9,11 @@ import typer
 
 from ..runner import Generation, Generator, Message, Sampling
 from ..runner.chat.ask import Ask, Chat, Raw
+from ..runner.placement.wanted import HARMLESS, NOTHING, Usual, Wanted
 from ..runner.weights import refuse_unrunnable, weights_of
 from ..store import Manifest, parse_ref
+from ..store.manifest import canonical
+from .engine_options import engine_flags
 from .options import JsonOption, OfflineOption, QuietOption, RefArgument, StoreOption
 from .output import opened, print_json, progress, remark
 
@@ -19,7 +22,10 @@ if TYPE_CHECKING:
     from ..runner.receipts.receipt import Receipt
     from ..store.get import CachedFile
 
+_TEMPLATE = 1024  # tokens that a chat template may add to what people write
 
+
+@engine_flags(without=("parallel", "unified"))
 def run(
     ref: RefArgument,
     prompt: Annotated[str, typer.Option("-p", "--prompt", help="The prompt; - reads it from stdin.")],
@@ -36,6 +42,7 @@ def run(
         Path | None, typer.Option(metavar="FILE", help="Write there what `llstore replay` needs to run this again.")
     ] = None,
     unchecked: Annotated[bool, typer.Option("--unchecked", help="Load it even if llstore check refuses it.")] = False,
+    engine: Wanted = NOTHING,
     store: StoreOption = None,
     json: JsonOption = False,
     offline: OfflineOption = False,
@@ -55,7 +62,9 @@ def run(
         stop=_stops(stop or []),
     )
     # A missing extra shows before a model is fetched in vain, and a receipt that cannot be written too.
-    from .loading import loaded
+    from ..runner.llama.model import LlamaModel
+    from .loading import held
+    from .placing import placed
 
     target = _target(receipt)
     ask = _ask(_read_stdin() if prompt == "-" else prompt, system, raw=raw)
@@ -63,15 +72,27 @@ def run(
         with progress(quiet=quiet or json) as shown:
             result = found.get(wanted, shown, accept=refuse_unrunnable)
         files = weights_of(result.files)
-        with loaded(found, result, unchecked=unchecked) as model:
-            _remark_missing_template(model, ask, quiet=quiet)
-            answer = Generator(model, ask.tokens(model), sampling)
-            _print(answer, silent=json)
-            recorded = _receipt(result.manifest, files, ask, model=model, made=answer.result) if target else None
+        with held(found, result, unchecked=unchecked) as paths:
+            placement = placed(found, result.manifest, engine, usual=_usual(ask, sampling))
+            with LlamaModel(paths, placement.loading) as model:
+                _remark_missing_template(model, ask, quiet=quiet)
+                tokens = ask.tokens(model)
+                settings = placement.engine
+                if engine.context is None:
+                    settings = placement.for_prompt(len(tokens), sampling.max_tokens, at_most=model.context_length)
+                answer = Generator(model, tokens, sampling, engine=settings)
+                _print(answer, silent=json)
+                recorded = _receipt(result.manifest, files, ask, model=model, made=answer.result) if target else None
     if target and recorded:
         _write(recorded, target)
     if json:
         print_json(_document(answer.result, result.manifest, recorded))
+
+
+def _usual(ask: Ask, sampling: Sampling) -> Usual:
+    """What makes greedy text equal llama-cpp-python's, and as many tokens as prompt and answer can become."""
+    longest = len(canonical(ask.document())) + _TEMPLATE
+    return Usual(longest + sampling.max_tokens, parallel=1, flash_attention=False, tunable=HARMLESS)
 
 
 def _print(answer: Generator, *, silent: bool) -> None:

@@ -16,6 +16,8 @@ from .wanted import ENGINE, Usual, Wanted
 
 LEAST_CONTEXT = 1024  # tokens: rather than less on GPUs alone, some layers stay on the host
 
+_FITS = "what fits"
+
 T = TypeVar("T", bound="int | bool | str")
 
 
@@ -72,7 +74,8 @@ class _Choosing:
             repack=repack,
             unified=unified,
         )
-        return Placement(engine, found, tuple(self._choices), self._tuned)
+        limited = any(choice.name == "context_size" and choice.reason == _FITS for choice in self._choices)
+        return Placement(engine, found, tuple(self._choices), limited=limited, tuned=self._tuned)
 
     def _decide(self, name: str, asked: T | None, usual: T) -> T:
         """What was asked for, else what was measured to be fastest, else what is usual."""
@@ -88,18 +91,19 @@ class _Choosing:
         problem = self._model.kv_problem(kv_type)
         if problem:
             raise InvalidEngine(f"a KV cache of {kv_type} {problem}", hint="f16, bf16 and f32 always work")
-        quantized = kv_type.startswith("q")
-        asked = self._wanted.flash_attention
-        if asked and not self._model.flash_attention:
+        asked, possible = self._wanted.flash_attention, self._model.flash_attention
+        if asked == "on" and not possible:
             raise InvalidEngine(f"llama.cpp computes {self._model.architecture} models without flash attention")
-        if quantized and asked is False:
+        needed = kv_type.startswith("q")
+        if asked == "off" and needed:
             raise InvalidEngine(f"a KV cache of {kv_type} needs flash attention", hint="leave out --flash-attn off")
-        if asked is None and (quantized or not self._model.flash_attention):
-            self._choices.append(Choice("flash_attention", quantized, f"a KV cache of {kv_type} needs it"))
-            if not quantized:
-                self._choices[-1] = Choice("flash_attention", False, "this architecture does without")
-            return quantized
-        return self._decide("flash_attention", asked, self._usual.flash_attention)
+        if asked in ("on", "off"):
+            return self._decide("flash_attention", asked == "on", True)
+        if needed or not possible or asked == "auto":
+            reason = f"a KV cache of {kv_type} needs it" if needed else "the model can" if possible else "it cannot"
+            self._choices.append(Choice("flash_attention", possible, reason))
+            return possible
+        return self._decide("flash_attention", None, self._usual.flash_attention)
 
     def _place(self, shape: Callable[[int], ContextShape], split: str) -> tuple[int, Layout]:
         """How many tokens a slot holds, and where everything lies."""
@@ -144,14 +148,14 @@ class _Choosing:
         """The largest context up to `top` that fits, or the least one when none does."""
         if fits(top):
             return top, "usual"
-        return largest(top, fits), "what fits"
+        return largest(top, fits), _FITS
 
     def _why_layers(self, found: Layout) -> str:
         if self._wanted.gpu_layers is not None:
             return "asked for"
         if not self._machine.used_gpus:
             return "no GPU"
-        return "all fit" if found.gpu_layers == most_layers(self._model.need) else "what fits"
+        return "all fit" if found.gpu_layers == most_layers(self._model.need) else _FITS
 
     def _refuse_impossible(self) -> None:
         wanted, machine = self._wanted, self._machine

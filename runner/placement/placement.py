@@ -1,9 +1,11 @@
 """Where a model goes and how it is run, with the reason for each choice."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ..engine_settings import EngineSettings
+from ..errors import NoRoom
+from ..generate import context_size
 from .layout import Layout
 from .tuned import Tuned
 
@@ -24,12 +26,14 @@ class Choice:
 class Placement:
     """The settings to load a model and make a context with, what lies where then, and the reasons.
 
-    `tuned` is what was measured of this model on this machine, if anything was.
+    `limited` is a context for which there was less room than is usual. `tuned` is what was measured of this model on
+    this machine, if anything was.
     """
 
     engine: EngineSettings
     layout: Layout
     choices: tuple[Choice, ...]
+    limited: bool = False
     tuned: Tuned | None = None
 
     @property
@@ -38,3 +42,17 @@ class Placement:
         from ..llama.model import Loading
 
         return Loading(gpu_layers=self.engine.gpu_layers, split=self.engine.split, repack=self.engine.repack)
+
+    def for_prompt(self, prompt: int, max_tokens: int, *, at_most: int) -> EngineSettings:
+        """The settings with a context as large as a prompt of so many tokens and its answer need.
+
+        Raises PromptEmpty, PromptTooLong beyond `at_most` tokens, NoRoom.
+        """
+        needed, room = context_size(prompt, max_tokens, at_most=at_most), self.engine.context_size
+        if self.limited and needed > room:
+            answer = f"--max-tokens {room - prompt} fits, or " if room > prompt else ""
+            raise NoRoom(
+                f"prompt and answer need a context of {needed} tokens, and memory has room for {room}",
+                hint=f"{answer}a KV cache of another type may: --kv-type q8_0",
+            )
+        return replace(self.engine, context_size=needed)

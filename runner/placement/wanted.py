@@ -1,6 +1,7 @@
 """What is asked of a placement, and what is usual where nothing is."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from ..engine_settings import BATCH
 
@@ -12,14 +13,20 @@ TUNABLE = frozenset({"threads", "batch_size", "repack", "unified", "flash_attent
 HARMLESS = frozenset({"threads"})
 
 
+FlashAttention = Literal["on", "off", "auto"]
+
+
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a person asked for; None leaves the choice. `check` False places a model even where nothing seems to fit."""
+    """What a person asked for; None leaves the choice. Flash attention "auto" is on where the model can.
+
+    `check` False places a model even where it seems not to fit.
+    """
 
     context: int | None = None
     parallel: int | None = None
     kv_type: str | None = None
-    flash_attention: bool | None = None
+    flash_attention: FlashAttention | None = None
     gpu_layers: int | None = None
     split: str | None = None
     threads: int | None = None
@@ -27,6 +34,9 @@ class Wanted:
     repack: bool | None = None
     unified: bool | None = None
     check: bool = True
+
+
+NOTHING = Wanted()
 
 
 @dataclass(frozen=True, slots=True)

@@ -187,7 +187,7 @@ def test_gpu_layers_that_do_not_fit_are_an_error_that_says_how_many_do() -> None
 
 
 def test_a_context_without_room_is_an_error_that_says_what_would_fit() -> None:
-    wanted = Wanted(context=131_072, parallel=4, flash_attention=True)
+    wanted = Wanted(context=131_072, parallel=4, flash_attention="on")
     with pytest.raises(NoRoom, match="4 x 131072 tokens") as caught:
         choose(MODEL, machine(host=32), wanted)
     for flag, field in (("--ctx", "context"), ("--parallel", "parallel")):
@@ -224,14 +224,14 @@ def test_a_quantized_cache_turns_flash_attention_on() -> None:
 @pytest.mark.parametrize(
     ("model", "wanted", "said"),
     [
-        (MODEL, Wanted(kv_type="q8_0", flash_attention=False), "needs flash attention"),
+        (MODEL, Wanted(kv_type="q8_0", flash_attention="off"), "needs flash attention"),
         (
             replace(MODEL, need=replace(NEED, head_sizes=(80, 80))),
             Wanted(kv_type="q4_0"),
             "heads of this model have 80",
         ),
         (replace(MODEL, architecture="grok"), Wanted(kv_type="q8_0"), "grok models do without"),
-        (replace(MODEL, architecture="grok"), Wanted(flash_attention=True), "without flash attention"),
+        (replace(MODEL, architecture="grok"), Wanted(flash_attention="on"), "without flash attention"),
         (MODEL, Wanted(kv_type="q5_1"), "must be one of f32"),
         (MODEL, Wanted(split="column"), "must be one of none"),
         (MODEL, Wanted(parallel=0), "from 1 to 256"),
@@ -250,6 +250,14 @@ def test_what_cannot_be_asked_for_is_refused(model: ModelFacts, wanted: Wanted, 
 def test_an_architecture_without_flash_attention_has_it_off() -> None:
     found = choose(replace(MODEL, architecture="grok"), machine(), Wanted())
     assert found.engine.flash_attention is False
+    assert choose(replace(MODEL, architecture="grok"), machine(), Wanted(flash_attention="auto")) == found
+
+
+def test_flash_attention_is_as_asked_for() -> None:
+    off = Usual(flash_attention=False)
+    for asked, usual, on in (("on", off, True), ("auto", off, True), (None, off, False), ("off", Usual(), False)):
+        found = choose(MODEL, machine(), Wanted(flash_attention=asked), usual=usual)
+        assert found.engine.flash_attention is on
 
 
 def tuned(**settings: int | bool) -> Tuned:
@@ -261,7 +269,7 @@ def test_what_was_tuned_is_used_unless_something_else_is_asked_for() -> None:
     engine = choose(MODEL, machine(), Wanted(), tuned=measured).engine
     assert (engine.threads, engine.batch_size) == (3, 256)
     assert (engine.repack, engine.unified, engine.flash_attention) == (False, True, False)
-    asked = Wanted(threads=4, batch_size=128, repack=True, unified=False, flash_attention=True)
+    asked = Wanted(threads=4, batch_size=128, repack=True, unified=False, flash_attention="on")
     engine = choose(MODEL, machine(), asked, tuned=measured).engine
     assert (engine.threads, engine.batch_size) == (4, 128)
     assert (engine.repack, engine.unified, engine.flash_attention) == (True, False, True)
