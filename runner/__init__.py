@@ -16,6 +16,7 @@ from .errors import (
     NoRoom,
     PromptEmpty,
     PromptTooLong,
+    QueueFull,
     RunnerError,
     TemplateFailed,
 )
@@ -37,6 +38,7 @@ __all__ = [
     "NoRoom",
     "PromptEmpty",
     "PromptTooLong",
+    "QueueFull",
     "RunnerError",
     "Sampling",
     "TemplateFailed",
