@@ -11,6 +11,14 @@ from ..runner.placement.wanted import FlashAttention, Wanted
 
 _PARAMETER = "engine"
 
+CtxOption = Annotated[int | None, typer.Option("--ctx", metavar="N", help="Tokens of context for each sequence.")]
+ParallelOption = Annotated[
+    int | None, typer.Option("--parallel", metavar="N", help="How many sequences are computed together.")
+]
+KvTypeOption = Annotated[
+    str | None, typer.Option("--kv-type", metavar="TYPE", help="Of the KV cache: f16, bf16, f32, q8_0 or q4_0.")
+]
+
 
 def engine_flags(*, without: tuple[str, ...] = ()) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Gives a command the flags of an engine: it gets them as its parameter `engine`, a Wanted.
@@ -39,13 +47,9 @@ def engine_flags(*, without: tuple[str, ...] = ()) -> Callable[[Callable[..., No
 
 
 def _wanted(
-    ctx: Annotated[int | None, typer.Option("--ctx", metavar="N", help="Tokens of context for each sequence.")] = None,
-    parallel: Annotated[
-        int | None, typer.Option("--parallel", metavar="N", help="How many sequences are computed together.")
-    ] = None,
-    kv_type: Annotated[
-        str | None, typer.Option("--kv-type", metavar="TYPE", help="Of the KV cache: f16, bf16, f32, q8_0 or q4_0.")
-    ] = None,
+    ctx: CtxOption = None,
+    parallel: ParallelOption = None,
+    kv_type: KvTypeOption = None,
     flash_attn: Annotated[
         FlashAttention | None, typer.Option("--flash-attn", help="Flash attention; auto is on where the model can.")
     ] = None,

@@ -1,6 +1,6 @@
 """A model on this machine, leased, checked and loaded. Importing this loads llama.cpp."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -11,12 +11,12 @@ from ..store import GetResult, Store
 
 
 @contextmanager
-def held(store: Store, model: GetResult, *, unchecked: bool = False) -> Iterator[Sequence[Path]]:
-    """The files of a model's weights, kept in the cache for as long; the gate must let them pass, or be told not to."""
+def leased(store: Store, model: GetResult, *, unchecked: bool = False) -> Iterator[list[Path]]:
+    """The weights of `model`, kept in the cache for as long; the gate must let them pass, unless told otherwise."""
     files = weights_of(model.files)
-    with ExitStack() as leases:
+    with ExitStack() as held:
         for file in files:
-            leases.enter_context(store.cache.lease(file.entry.digest))
+            held.enter_context(store.cache.lease(file.entry.digest))
         if not unchecked:
             admit(model, store.cache)
         yield [file.path for file in files]
@@ -24,6 +24,6 @@ def held(store: Store, model: GetResult, *, unchecked: bool = False) -> Iterator
 
 @contextmanager
 def loaded(store: Store, model: GetResult, loading: Loading, *, unchecked: bool = False) -> Iterator[LlamaModel]:
-    """The same, loaded."""
-    with held(store, model, unchecked=unchecked) as files, LlamaModel(files, loading) as found:
+    """The model, loaded, and its weights kept in the cache for as long."""
+    with leased(store, model, unchecked=unchecked) as files, LlamaModel(files, loading) as found:
         yield found

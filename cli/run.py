@@ -63,7 +63,7 @@ def run(
     )
     # A missing extra shows before a model is fetched in vain, and a receipt that cannot be written too.
     from ..runner.llama.model import LlamaModel
-    from .loading import held
+    from .loading import leased
     from .placing import placed
 
     target = _target(receipt)
@@ -72,7 +72,7 @@ def run(
         with progress(quiet=quiet or json) as shown:
             result = found.get(wanted, shown, accept=refuse_unrunnable)
         files = weights_of(result.files)
-        with held(found, result, unchecked=unchecked) as paths:
+        with leased(found, result, unchecked=unchecked) as paths:
             placement = placed(found, result.manifest, engine, usual=_usual(ask, sampling))
             with LlamaModel(paths, placement.loading) as model:
                 _remark_missing_template(model, ask, quiet=quiet)

@@ -39,7 +39,7 @@ class _Choosing:
         self._choices: list[Choice] = []
 
     def placement(self) -> Placement:
-        self._refuse_impossible()
+        refuse_impossible(self._model, self._machine, self._wanted)
         parallel = self._decide("parallel", self._wanted.parallel, self._usual.parallel)
         kv_type = self._decide("kv_type", self._wanted.kv_type, "f16")
         flash_attention = self._flash_attention(kv_type)
@@ -157,24 +157,25 @@ class _Choosing:
             return "no GPU"
         return "all fit" if found.gpu_layers == most_layers(self._model.need) else _FITS
 
-    def _refuse_impossible(self) -> None:
-        wanted, machine = self._wanted, self._machine
-        for name, words in (("kv_type", KV_TYPES), ("split", SPLITS)):
-            value = getattr(wanted, name)
-            if value is not None and value not in words:
-                raise InvalidEngine(f"{name} is {value!r}; it must be one of {', '.join(words)}")
-        for name, (least, most) in {**RANGES, "context": (1, MAX_COUNT)}.items():
-            value = getattr(wanted, name, None)
-            if value is not None and not least <= value <= most:
-                raise InvalidEngine(f"{name} is {value!r}; it must be a whole number from {least} to {most}")
-        if wanted.threads and wanted.threads > machine.most_threads:
-            raise InvalidEngine(
-                f"threads is {wanted.threads}; more than the {machine.most_threads} that this process has cores for "
-                "would only wait for each other"
-            )
-        if wanted.gpu_layers and not machine.used_gpus:
-            hint = "llstore doctor says what it can use"
-            raise InvalidEngine(f"gpu_layers is {wanted.gpu_layers}, and llama.cpp can use no GPU here", hint=hint)
-        longest = self._model.context_length
-        if longest and (wanted.context or 0) > longest:
-            raise InvalidEngine(f"a context of {wanted.context} tokens; the model was trained for {longest}")
+
+def refuse_impossible(model: ModelFacts, machine: Machine, wanted: Wanted) -> None:
+    """Raises InvalidEngine for what no memory would make possible."""
+    for name, words in (("kv_type", KV_TYPES), ("split", SPLITS)):
+        value = getattr(wanted, name)
+        if value is not None and value not in words:
+            raise InvalidEngine(f"{name} is {value!r}; it must be one of {', '.join(words)}")
+    for name, (least, most) in {**RANGES, "context": (1, MAX_COUNT)}.items():
+        value = getattr(wanted, name, None)
+        if value is not None and not least <= value <= most:
+            raise InvalidEngine(f"{name} is {value!r}; it must be a whole number from {least} to {most}")
+    if wanted.threads and wanted.threads > machine.most_threads:
+        raise InvalidEngine(
+            f"threads is {wanted.threads}; more than the {machine.most_threads} that this process has cores for "
+            "would only wait for each other"
+        )
+    if wanted.gpu_layers and not machine.used_gpus:
+        hint = "llstore doctor says what it can use"
+        raise InvalidEngine(f"gpu_layers is {wanted.gpu_layers}, and llama.cpp can use no GPU here", hint=hint)
+    longest = model.context_length
+    if longest and (wanted.context or 0) > longest:
+        raise InvalidEngine(f"a context of {wanted.context} tokens; the model was trained for {longest}")
