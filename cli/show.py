@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from ..runner.placement.table import contexts
 from ..runner.placement.wanted import Wanted
 from ..store import Model, Store, StoreError, parse_ref
 from ..store.curate import SOURCE

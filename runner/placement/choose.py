@@ -75,7 +75,7 @@ class _Choosing:
             unified=unified,
         )
         limited = any(choice.name == "context_size" and choice.reason == _FITS for choice in self._choices)
-        return Placement(engine, found, tuple(self._choices), limited=limited, tuned=self._tuned)
+        return Placement(engine, found, tuple(self._choices), self._machine, limited=limited, tuned=self._tuned)
 
     def _decide(self, name: str, asked: T | None, usual: T) -> T:
         """What was asked for, else what was measured to be fastest, else what is usual."""

@@ -7,6 +7,7 @@ from ..engine_settings import EngineSettings
 from ..errors import NoRoom
 from ..generate import context_size
 from .layout import Layout
+from .machine import Machine
 from .tuned import Tuned
 
 if TYPE_CHECKING:
@@ -26,13 +27,14 @@ class Choice:
 class Placement:
     """The settings to load a model and make a context with, what lies where then, and the reasons.
 
-    `limited` is a context for which there was less room than is usual. `tuned` is what was measured of this model on
-    this machine, if anything was.
+    `machine` is what it was chosen for, `limited` a context for which there was less room than is usual, `tuned` what
+    was measured of this model on this machine, if anything was.
     """
 
     engine: EngineSettings
     layout: Layout
     choices: tuple[Choice, ...]
+    machine: Machine
     limited: bool = False
     tuned: Tuned | None = None
 
