@@ -10,6 +10,7 @@ from ..runner.placement.wanted import ENGINE, Usual, Wanted
 from ..store import Digest, Manifest, Store
 from ..store.headers import headers
 from . import settings
+from .output import remark
 
 
 def placed(store: Store, manifest: Manifest, wanted: Wanted, *, usual: Usual = ENGINE) -> Placement:
@@ -19,6 +20,13 @@ def placed(store: Store, manifest: Manifest, wanted: Wanted, *, usual: Usual = E
     """
     model = ModelFacts.of(headers(store, manifest))
     return choose(model, measured(), wanted, usual=usual, tuned=tuned(manifest.model))
+
+
+def remark_tuned(placement: Placement, *, quiet: bool) -> None:
+    """Say which settings are others than usual, for a measurement made them so."""
+    if placement.tuned and placement.tuned_settings:
+        said = ", ".join(f"{name} {value}" for name, value in placement.tuned_settings.items())
+        remark(f"tuned on {placement.tuned.date}: {said}", quiet=quiet)
 
 
 def tuned(model: Digest) -> Tuned | None:

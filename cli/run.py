@@ -64,7 +64,7 @@ def run(
     # A missing extra shows before a model is fetched in vain, and a receipt that cannot be written too.
     from ..runner.llama.model import LlamaModel
     from .loading import leased
-    from .placing import placed
+    from .placing import placed, remark_tuned
 
     target = _target(receipt)
     ask = _ask(_read_stdin() if prompt == "-" else prompt, system, raw=raw)
@@ -74,6 +74,7 @@ def run(
         files = weights_of(result.files)
         with leased(found, result, unchecked=unchecked) as paths:
             placement = placed(found, result.manifest, engine, usual=_usual(ask, sampling))
+            remark_tuned(placement, quiet=quiet)
             with LlamaModel(paths, placement.loading) as model:
                 _remark_missing_template(model, ask, quiet=quiet)
                 tokens = ask.tokens(model)

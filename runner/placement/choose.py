@@ -84,7 +84,7 @@ class _Choosing:
             value, reason = asked, "asked for"
         elif self._tuned and name in self._usual.tunable and name in self._tuned.settings:
             value, reason = self._tuned.settings[name], f"tuned on {self._tuned.date}"  # type: ignore[assignment]
-        self._choices.append(Choice(name, value, reason))
+        self._choices.append(Choice(name, value, reason, unusual=value != usual))
         return value
 
     def _flash_attention(self, kv_type: str) -> bool:

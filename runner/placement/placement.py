@@ -16,11 +16,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A setting, its value, and why it is this one."""
+    """A setting, its value, and why it is this one. `unusual` is another value than without asking or measuring."""
 
     name: str
     value: int | bool | str
     reason: str
+    unusual: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,12 @@ class Placement:
     machine: Machine
     limited: bool = False
     tuned: Tuned | None = None
+
+    @property
+    def tuned_settings(self) -> dict[str, int | bool | str]:
+        """The settings that are not the usual ones because others were measured to be faster."""
+        tuned = f"tuned on {self.tuned.date}" if self.tuned else ""
+        return {choice.name: choice.value for choice in self.choices if choice.unusual and choice.reason == tuned}
 
     @property
     def loading(self) -> "Loading":
