@@ -31,6 +31,7 @@ _CODES: tuple[tuple[type[Exception], int], ...] = (
     (runner_errors.InvalidSampling, USAGE),
     (runner_errors.InvalidEngine, USAGE),
     (runner_errors.InvalidReceipt, USAGE),
+    (runner_errors.InvalidLoad, USAGE),
     (runner_errors.PromptEmpty, USAGE),
     (runner_errors.PromptTooLong, USAGE),
     (store_errors.NotFound, NOT_FOUND),

@@ -11,6 +11,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from . import (
+    bench,
     cache,
     check,
     ci,
@@ -53,6 +54,7 @@ app.command("tune")(tune.tune)
 app.command("lock")(lock.lock)
 app.command("sync")(sync.sync)
 app.command("replay")(replay.replay)
+app.command("bench")(bench.bench)
 app.command("tag")(names.tag)
 app.command("untag")(names.untag)
 app.command("label")(names.label)

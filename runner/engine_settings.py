@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from .cores import usable_cores
 from .errors import InvalidEngine
+from .threads import usable_cores
 
 BATCH = 512  # tokens in one llama_decode; more than n_batch aborts
 MAX_COUNT = 2**31 - 1

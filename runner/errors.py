@@ -1,7 +1,7 @@
 """What running a model can fail with. No error of llama_cpp, jinja2 or ctypes leaves this room.
 
 RunnerError
-├── ExtraMissing     llama-cpp-python or jinja2 is not installed
+├── ExtraMissing     llama-cpp-python, jinja2 or matplotlib is not installed
 ├── LoadFailed       llama.cpp cannot load the file, or has no room for its context
 ├── InvalidSampling  a sampling setting is out of range
 ├── InvalidEngine    a setting of the engine is out of range
@@ -11,7 +11,12 @@ RunnerError
 ├── PromptEmpty      a prompt of no tokens
 ├── PromptTooLong    a prompt that leaves no room in the context
 ├── QueueFull        an engine has as many requests waiting as it may
-└── DecodeFailed     llama.cpp could not compute the next token
+├── EngineCrashed    an engine's process crashes again and again
+├── EngineStopped    an engine was closed, or is about to be
+├── InvalidMessage   what an engine's process said, or is to be told, is not a message between the two
+├── DecodeFailed     llama.cpp could not compute the next token
+├── InvalidLoad      a load or a limit of a benchmark makes no sense
+└── PeerFailed       another program that was to be measured is missing or failed
 """
 
 
@@ -24,10 +29,10 @@ class RunnerError(Exception):
 
 
 class ExtraMissing(RunnerError):
-    """A library that only running a model needs is not installed; `library` is its name on PyPI."""
+    """A library that an extra brings is not installed; `library` is its name on PyPI."""
 
-    def __init__(self, library: str) -> None:
-        super().__init__(f"{library} is not installed", hint="pip install 'llstore[run]'")
+    def __init__(self, library: str, *, extra: str = "run") -> None:
+        super().__init__(f"{library} is not installed", hint=f"pip install 'llstore[{extra}]'")
         self.library = library
 
 
@@ -77,5 +82,25 @@ class QueueFull(RunnerError):
         self.retry_after = retry_after
 
 
+class EngineCrashed(RunnerError):
+    """An engine's process crashed and was not started again, or not in time; the message says how it ended."""
+
+
+class EngineStopped(RunnerError):
+    """The engine was closed, or takes no more requests because it is about to be."""
+
+
+class InvalidMessage(RunnerError):
+    """What went between an engine and its process is no message of their protocol, or too large to be one."""
+
+
 class DecodeFailed(RunnerError):
     """llama.cpp could not compute the next token."""
+
+
+class InvalidLoad(RunnerError):
+    """A load or a limit of a benchmark makes no sense; the message names it."""
+
+
+class PeerFailed(RunnerError):
+    """Another program that was to be measured beside us is missing, or failed; the message carries what it said."""

@@ -7,9 +7,9 @@ from typing import Any
 
 from ...store import Digest
 from ...store.manifest import canonical
-from ..cores import allowed_cores, usable_cores
 from ..llama.build import build
 from ..receipts.build_facts import BuildFacts
+from ..threads import allowed_cores, usable_cores
 
 
 def identity() -> dict[str, Any]:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..cgroup import ROOT, free_memory
-from ..cores import allowed_cores, usable_cores
 from ..errors import ExtraMissing, LoadFailed
+from ..threads import allowed_cores, usable_cores
 
 MIB = 1 << 20
 HOST_RESERVE = 256 * MIB  # for the process itself

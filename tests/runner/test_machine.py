@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from llstore.runner.cgroup import free_memory, granted_cores
-from llstore.runner.cores import allowed_cores, usable_cores
 from llstore.runner.placement.machine import Gpu, Machine, host_memory, measured
+from llstore.runner.threads import allowed_cores, usable_cores
 
 MIB = 1 << 20
 
