@@ -39,6 +39,7 @@ _CODES: tuple[tuple[type[Exception], int], ...] = (
     (store_errors.Unreachable, UNREACHABLE),
     (store_errors.Refused, UNREACHABLE),
     (store_errors.NoSpace, NO_SPACE),
+    (runner_errors.NoRoom, NO_SPACE),
     (store_errors.Unsafe, UNSAFE),
     (store_errors.LockBroken, LOCK),
     (store_errors.StoreError, FAILED),

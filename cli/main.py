@@ -32,6 +32,7 @@ from . import (
     space,
     store,
     sync,
+    tune,
 )
 from .failure import INTERRUPTED, USAGE, report
 
@@ -49,6 +50,7 @@ app.command("list")(list_.list_models)
 app.command("show")(show.show)
 app.command("diff")(diff.diff)
 app.command("run")(run.run)
+app.command("tune")(tune.tune)
 app.command("lock")(lock.lock)
 app.command("sync")(sync.sync)
 app.command("replay")(replay.replay)

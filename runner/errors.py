@@ -5,6 +5,7 @@ RunnerError
 ├── LoadFailed       llama.cpp cannot load the file, or has no room for its context
 ├── InvalidSampling  a sampling setting is out of range
 ├── InvalidEngine    a setting of the engine is out of range
+├── NoRoom           a model and its context do not fit the memory that is free
 ├── InvalidReceipt   a file is not a run receipt, or contradicts itself
 ├── TemplateFailed   a chat template is broken, hostile, too slow or too large
 ├── PromptEmpty      a prompt of no tokens
@@ -45,6 +46,10 @@ class InvalidSampling(RunnerError):
 
 class InvalidEngine(RunnerError):
     """A setting of the engine is out of range; the message names it, its value and what is allowed."""
+
+
+class NoRoom(RunnerError):
+    """A model and the context asked for do not fit the memory that is free; the hint says what would."""
 
 
 class InvalidReceipt(RunnerError):
