@@ -4,13 +4,13 @@ import json
 import secrets
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..engine.request import End, Request, Update
-from ..errors import ExtraMissing, PromptEmpty, PromptTooLong, RunnerError
+from ..errors import ExtraMissing, LoadFailed, PromptEmpty, PromptTooLong, RunnerError
 from ..sampling import MAX_SEED, Sampling
 from .feed import Feed
 from .job import Job, Refusal
@@ -29,20 +29,42 @@ WINDOW_LINES = 4096  # how many lines may be finished ahead of one that takes lo
 WINDOW_BYTES = 64 * 1024 * 1024
 
 
-class Submits(Protocol):
-    """An engine: `receive` is called with each update of the request, from any thread."""
+_LONGER = "--ctx gives each slot more of it"
 
-    def submit(self, request: Request, receive: Callable[[Update], None]) -> int: ...
+# What no other line would fare better with; any other error is its line's own.
+_FATAL = (ExtraMissing, LoadFailed)
+
+
+class Submits(Protocol):
+    """An engine: from any thread, `receive` is called with each update, or `fail` with why there is no answer."""
+
+    def submit(
+        self, request: Request, receive: Callable[[Update], None], *, fail: Callable[[RunnerError], None]
+    ) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """How much a batch asks for at once: prompts of less than `context` tokens, `requests` of them."""
+    """How much a batch asks for at once: prompts of less than `context` tokens, `requests` of them.
+
+    The model was trained on `trained` tokens of context, if that is known.
+    """
 
     context: int
     requests: int
+    trained: int = 0
     window_lines: int = WINDOW_LINES
     window_bytes: int = WINDOW_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What a batch works with. The model makes tokens of prompts: its vocabulary is all that is needed."""
+
+    engine: Submits
+    model: "LlamaModel"
+    settings: BatchSettings
+    bounds: Bounds
 
 
 @dataclass(slots=True)
@@ -52,47 +74,41 @@ class _Pending:
     line: Line
     job: Job
     texts: list[list[str]]
-    ends: list[End | None] = field(default_factory=list)
+    ends: list[End | None]
+    refused: RunnerError | None = None
 
 
 class Batch:
     """Answers lines with an engine, some at once, and writes what they got in the order of the lines.
 
-    `model` makes tokens of prompts; its vocabulary is all that is needed. `progress` is called as things happen.
+    `progress` is called as things happen. What other threads tell is done in the one that runs it.
     """
 
-    def __init__(
-        self,
-        engine: Submits,
-        model: "LlamaModel",
-        *,
-        settings: BatchSettings,
-        bounds: Bounds,
-        progress: Callable[[Tally], None] = lambda _: None,
-    ) -> None:
-        self._engine = engine
-        self._model = model
-        self._settings = settings
-        self._bounds = bounds
-        self._progress = progress
-        self._events: SimpleQueue[Callable[[], None]] = SimpleQueue()
-
-    def run(self, lines: Iterator[Line], results: Results) -> Tally:
-        """Answer all lines that `results` has no answer for yet. Raises OtherBatch, and what the engine fails with."""
-        results.pass_over(lines)
+    def __init__(self, means: Means, results: Results, progress: Callable[[Tally], None] = lambda _: None) -> None:
+        self._engine = means.engine
+        self._model = means.model
+        self._settings = means.settings
+        self._bounds = means.bounds
         self._results = results
+        self._progress = progress
         self._tally = Tally(lines=results.lines, failed=results.failed, resumed=results.lines)
-        self._window = Window(lines=self._bounds.window_lines, size=self._bounds.window_bytes, first=results.lines)
-        self._next, self._flying, self._asked, self._ended = results.lines, 0, False, False
-        with Feed(lines, lambda line: self._events.put(partial(self._arrived, line))) as feed:
-            while True:
-                self._ask(feed)
-                if self._ended and not self._flying:
-                    break
+        self._window = Window(lines=means.bounds.window_lines, size=means.bounds.window_bytes, first=results.lines)
+        self._events: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._next = results.lines
+        self._flying = 0
+        self._asked = self._ended = False
+
+    def run(self, lines: Iterator[Line]) -> Tally:
+        """Answer all lines that there is no result for yet. Raises OtherBatch, and what the engine fails with."""
+        self._results.pass_over(lines)
+        with Feed(lines, partial(self._later, self._arrived)) as feed:
+            self._ask(feed)
+            while self._flying or not self._ended:
                 self._events.get()()
                 self._tally.seconds = time.monotonic() - self._tally.began
                 self._progress(self._tally)
-        results.finish()
+                self._ask(feed)
+        self._results.finish()
         return self._tally
 
     def _ask(self, feed: Feed) -> None:
@@ -122,29 +138,39 @@ class Batch:
             return
         try:
             prompt = self._prompt(job)
-            self._submit(line, job, prompt)
-        except ExtraMissing:
-            raise
         except RunnerError as error:
-            self._fail(line, job.shape.error(f"line {line.place}: {error}", ours=False))
+            self._refuse(line, job, error)
+            return
+        pending = _Pending(line, job, [[] for _ in range(job.choices)], [None] * job.choices)
+        for choice in range(job.choices):
+            self._submit(pending, choice, Request(prompt, _seeded(job.sampling, choice)))
 
     def _prompt(self, job: Job) -> tuple[int, ...]:
         tokens = tuple(job.ask.tokens(self._model))
         if not tokens:
             raise PromptEmpty("the prompt is empty")
         if len(tokens) + 1 > self._bounds.context:
-            raise PromptTooLong(len(tokens), self._bounds.context)
+            error = PromptTooLong(len(tokens), self._bounds.context)
+            error.hint = _LONGER if self._bounds.context < self._bounds.trained else ""
+            raise error
         return tokens
 
-    def _submit(self, line: Line, job: Job, prompt: tuple[int, ...]) -> None:
-        pending = _Pending(line, job, [[] for _ in range(job.choices)], [None] * job.choices)
-        for choice in range(job.choices):
-            request = Request(prompt, _seeded(job.sampling, choice))
-            self._engine.submit(request, partial(self._receive, pending, choice))
-            self._flying += 1
+    def _submit(self, pending: _Pending, choice: int, request: Request) -> None:
+        updated, failed = (partial(self._later, then, pending, choice) for then in (self._updated, self._failed))
+        self._flying += 1
+        try:
+            self._engine.submit(request, updated, fail=failed)
+        except RunnerError as error:
+            self._failed(pending, choice, error)
 
-    def _receive(self, pending: _Pending, choice: int, update: Update) -> None:
-        self._events.put(partial(self._updated, pending, choice, update))
+    def _later(self, happened: Callable[..., None], *facts: object) -> None:
+        self._events.put(partial(happened, *facts))
+
+    def _failed(self, pending: _Pending, choice: int, error: RunnerError) -> None:
+        if isinstance(error, _FATAL):
+            raise error
+        pending.refused = error
+        self._updated(pending, choice, Update(0, end=End("error", 0, 0, 0, error=str(error))))
 
     def _updated(self, pending: _Pending, choice: int, update: Update) -> None:
         self._tally.streamed += len(update.tokens)
@@ -158,6 +184,9 @@ class Batch:
             self._end(pending, ends)
 
     def _end(self, pending: _Pending, ends: list[End]) -> None:
+        if pending.refused:
+            self._refuse(pending.line, pending.job, pending.refused)
+            return
         unanswered = [end for end in ends if end.reason not in ("stop", "length")]
         if unanswered:
             why = unanswered[0].error or unanswered[0].reason
@@ -167,6 +196,12 @@ class Batch:
         self._tally.prompt_tokens += answers[0].prompt_tokens
         self._tally.completion_tokens += sum(answer.completion_tokens for answer in answers)
         self._finish(pending.line, pending.job.shape.answer(answers), failed=False)
+
+    def _refuse(self, line: Line, job: Job, error: RunnerError) -> None:
+        if isinstance(error, _FATAL):
+            raise error
+        hint = f" ({error.hint})" if error.hint else ""
+        self._fail(line, job.shape.error(f"line {line.place}: {error}{hint}", ours=False))
 
     def _fail(self, line: Line, document: dict[str, Any]) -> None:
         self._finish(line, document, failed=True)
