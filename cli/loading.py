@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 from ..runner.gate import admit
 from ..runner.llama.model import LlamaModel, Loading
@@ -10,9 +11,7 @@ from ..store import GetResult, Store
 
 
 @contextmanager
-def loaded(
-    store: Store, model: GetResult, *, gpu_layers: int | None = None, unchecked: bool = False
-) -> Iterator[LlamaModel]:
+def leased(store: Store, model: GetResult, *, unchecked: bool = False) -> Iterator[list[Path]]:
     """The weights of `model`, kept in the cache for as long; the gate must let them pass, unless told otherwise."""
     files = weights_of(model.files)
     with ExitStack() as held:
@@ -20,4 +19,16 @@ def loaded(
             held.enter_context(store.cache.lease(file.entry.digest))
         if not unchecked:
             admit(model, store.cache)
-        yield held.enter_context(LlamaModel([file.path for file in files], Loading(gpu_layers=gpu_layers)))
+        yield [file.path for file in files]
+
+
+@contextmanager
+def loaded(
+    store: Store, model: GetResult, *, gpu_layers: int | None = None, unchecked: bool = False
+) -> Iterator[LlamaModel]:
+    """The model, loaded, and its weights kept in the cache for as long."""
+    with (
+        leased(store, model, unchecked=unchecked) as files,
+        LlamaModel(files, Loading(gpu_layers=gpu_layers)) as found,
+    ):
+        yield found

@@ -11,6 +11,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from . import (
+    batch,
     cache,
     check,
     ci,
@@ -48,6 +49,7 @@ app.command("list")(list_.list_models)
 app.command("show")(show.show)
 app.command("diff")(diff.diff)
 app.command("run")(run.run)
+app.command("batch")(batch.batch)
 app.command("lock")(lock.lock)
 app.command("sync")(sync.sync)
 app.command("replay")(replay.replay)
