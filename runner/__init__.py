@@ -15,6 +15,7 @@ from .errors import (
     LoadFailed,
     PromptEmpty,
     PromptTooLong,
+    QueueFull,
     RunnerError,
     TemplateFailed,
 )
@@ -35,6 +36,7 @@ __all__ = [
     "Message",
     "PromptEmpty",
     "PromptTooLong",
+    "QueueFull",
     "RunnerError",
     "Sampling",
     "TemplateFailed",

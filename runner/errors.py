@@ -12,6 +12,7 @@ RunnerError
 ├── TemplateFailed   a chat template is broken, hostile, too slow or too large
 ├── PromptEmpty      a prompt of no tokens
 ├── PromptTooLong    a prompt that leaves no room in the context
+├── QueueFull        an engine has as many requests waiting as it may
 └── DecodeFailed     llama.cpp could not compute the next token
 """
 
@@ -75,6 +76,15 @@ class PromptTooLong(RunnerError):
         super().__init__(f"the prompt has {prompt_tokens} tokens, the model's context holds {context_length}")
         self.prompt_tokens = prompt_tokens
         self.context_length = context_length
+
+
+class QueueFull(RunnerError):
+    """An engine has as many requests waiting as it may; `retry_after` is in seconds."""
+
+    def __init__(self, waiting: int, retry_after: float) -> None:
+        super().__init__(f"{waiting} requests wait already", hint=f"try again in {retry_after:.0f} s")
+        self.waiting = waiting
+        self.retry_after = retry_after
 
 
 class DecodeFailed(RunnerError):

@@ -92,13 +92,13 @@ class Generator:
         self._clock.start()
         with (
             LlamaContext(self._model, self._engine) as context,
-            Sampler(self._sampling, self._seed) as sampler,
+            Sampler(self._model, self._sampling, self._seed, prompt=self._prompt) as sampler,
         ):
             self._clock.ready()
             stream = TextStream(self._sampling.stop)
             reason: FinishReason = "length"
             for token in self._sample(context, sampler):
-                if self._model.is_end(token):
+                if self._model.is_end(token) or token in self._sampling.stop_tokens:
                     reason = "stop"
                     break
                 self._tokens.append(token)

@@ -20,8 +20,9 @@ class LlamaContext(Closing):
     """The KV cache of `parallel` slots over a model: tokens go in, the logits of the next ones come out.
 
     A slot holds up to `context_size` tokens of one sequence, at consecutive positions from 0; `lengths` says how many.
-    Slots that are decoded together should be neighbours: llama.cpp computes each run of neighbours by itself. One
-    thread at a time. Raises LoadFailed when there is no room for it.
+    Slots that are decoded together should be neighbours: llama.cpp computes each run of neighbours by itself.
+    `window` is how far a sliding-window model sees, or 0. One thread at a time. Raises LoadFailed when there is no
+    room for it.
     """
 
     def __init__(self, model: LlamaModel, settings: EngineSettings) -> None:
@@ -36,7 +37,7 @@ class LlamaContext(Closing):
             size = f"{settings.parallel} x {settings.context_size}" if settings.parallel > 1 else settings.context_size
             raise LoadFailed(f"llama.cpp cannot make a context of {size} tokens: {errors_logged.summary()}")
         self._memory = ll.llama_get_memory(self._open)
-        self._window = max(0, int(ll.llama_model_n_swa(model.handle)))
+        self.window = max(0, int(ll.llama_model_n_swa(model.handle)))
         self._batch = Batch(max(self.batch_size, settings.parallel))
         self._rows = 0  # of logits
         self.lengths = [0] * settings.parallel
@@ -165,7 +166,7 @@ class LlamaContext(Closing):
     def _sees(self, slot: int, length: int) -> bool:
         """Whether a slot holds every token that the next one attends to."""
         first = int(ll.llama_memory_seq_pos_min(self._memory, slot))
-        return first == 0 or (self._window > 0 and 0 <= first <= length - self._window)
+        return first == 0 or (self.window > 0 and 0 <= first <= length - self.window)
 
     def _room_for(self, slot: int, count: int) -> int:
         start = self.lengths[self._known(slot)]

@@ -20,6 +20,14 @@ VERSION: str = llama_cpp.__version__
 ll: Any = llama_cpp.llama_cpp
 # The same library, called with the GIL held: to let go of it and wait for it again takes longer than a short call.
 quick: Any = ctypes.PyDLL(ll._lib._name)
+for _name in (
+    "llama_sampler_apply",
+    "llama_sampler_accept",
+    "llama_vocab_is_eog",
+    "llama_vocab_get_suppress_tokens",
+):
+    _declared, _quick = getattr(ll._lib, _name), getattr(quick, _name)
+    _quick.argtypes, _quick.restype = _declared.argtypes, _declared.restype
 
 errors_logged = ErrorLines()
 # llama.cpp keeps this pointer for good, so the object must live as long as the process.

@@ -7,13 +7,14 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from ...store.closing import Closing
 from ..engine_settings import SPLITS
 from ..errors import LoadFailed, RunnerError
-from .library import errors_logged, ll
+from .library import errors_logged, ll, quick
 from .shards import problem
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -91,17 +92,17 @@ class LlamaModel(Closing):
     @property
     def bos(self) -> str:
         """The text of the token that begins a sequence; "" when there is none."""
-        return self._token_text(ll.llama_vocab_bos(self._vocabulary))
+        return self._token_text(ll.llama_vocab_bos(self.vocabulary))
 
     @property
     def eos(self) -> str:
         """The text of the token that ends a sequence; "" when there is none."""
-        return self._token_text(ll.llama_vocab_eos(self._vocabulary))
+        return self._token_text(ll.llama_vocab_eos(self.vocabulary))
 
     @property
     def add_bos(self) -> bool:
         """Whether `add_special` puts the BOS token in front."""
-        return bool(ll.llama_vocab_get_add_bos(self._vocabulary))
+        return bool(ll.llama_vocab_get_add_bos(self.vocabulary))
 
     @property
     def chat_template(self) -> str | None:
@@ -118,7 +119,7 @@ class LlamaModel(Closing):
         room = len(data) + 8
         while True:
             tokens = (ll.llama_token * room)()
-            count = ll.llama_tokenize(self._vocabulary, data, len(data), tokens, room, add_special, parse_special)
+            count = ll.llama_tokenize(self.vocabulary, data, len(data), tokens, room, add_special, parse_special)
             if count >= 0:
                 return list(tokens[:count])
             # A vocabulary without a token for spaces makes three of each.
@@ -131,14 +132,27 @@ class LlamaModel(Closing):
         room = 64
         while True:
             buffer = ctypes.create_string_buffer(room)
-            count = ll.llama_token_to_piece(self._vocabulary, self.known(token), buffer, room, 0, False)
+            count = ll.llama_token_to_piece(self.vocabulary, self.known(token), buffer, room, 0, False)
             if count >= 0:
                 return buffer.raw[:count]
             room = -count
 
+    @cached_property
+    def end_tokens(self) -> tuple[int, ...]:
+        """The tokens that end a generation; to ask for each token of the vocabulary takes 10 to 50 ms, once."""
+        is_end, vocabulary = quick.llama_vocab_is_eog, self.vocabulary
+        return tuple(token for token in range(self.vocabulary_size) if is_end(vocabulary, token))
+
+    @cached_property
+    def suppressed_tokens(self) -> tuple[int, ...]:
+        """The tokens that the model's file says never to choose."""
+        count = ctypes.c_int32()
+        tokens = quick.llama_vocab_get_suppress_tokens(self.vocabulary, ctypes.byref(count))
+        return tuple(token for token in tokens[: count.value] if token < self.vocabulary_size) if count.value else ()
+
     def is_end(self, token: int) -> bool:
         """Whether `token` ends a generation: end of sequence, of turn or of message."""
-        return bool(ll.llama_vocab_is_eog(self._vocabulary, self.known(token)))
+        return bool(ll.llama_vocab_is_eog(self.vocabulary, self.known(token)))
 
     @property
     def handle(self) -> Any:
@@ -148,7 +162,8 @@ class LlamaModel(Closing):
         return self._open
 
     @property
-    def _vocabulary(self) -> Any:
+    def vocabulary(self) -> Any:
+        """llama.cpp's pointer to the vocabulary. Raises RunnerError once the model is closed."""
         return self.handle and self._vocab
 
     def known(self, token: int) -> int:
@@ -160,7 +175,7 @@ class LlamaModel(Closing):
     def _token_text(self, token: int) -> str:
         if token < 0:
             return ""
-        text: bytes = ll.llama_vocab_get_text(self._vocabulary, token)
+        text: bytes = ll.llama_vocab_get_text(self.vocabulary, token)
         return text.decode("utf-8", errors="replace")
 
 

@@ -1,51 +1,126 @@
 """The choice of the next token."""
 
-from typing import Any
-
-import numpy as np
+from collections.abc import Sequence
 
 from ...store.closing import Closing
-from ..errors import DecodeFailed
+from ..errors import DecodeFailed, InvalidSampling
 from ..sampling import Sampling
+from .chain import Chain, Draw, refuse_damaged, second_seed
+from .changes import Changes
 from .context import LlamaContext
-from .library import ll
+from .grammar import Grammar
+from .model import LlamaModel
+from .shortlist import Floats, Ints
 
 
 class Sampler(Closing):
-    """Chooses the next token: greedy by numpy (which is ten times as fast), else by llama.cpp's own chain."""
+    """Chooses the tokens of one answer, one after another.
 
-    def __init__(self, sampling: Sampling, seed: int) -> None:
-        self._chain = None if sampling.greedy else _chain(sampling, seed)
-        self._greedy = sampling.greedy
+    What it chooses follows from the logits, the seed and the tokens before: a new one that accepts an answer's first
+    tokens goes on as the one that chose them. `prompt` is what penalties count besides. Raises InvalidSampling for
+    tokens that the vocabulary lacks, and for a grammar that llama.cpp refuses.
+    """
+
+    def __init__(self, model: LlamaModel, sampling: Sampling, seed: int, *, prompt: Sequence[int] = ()) -> None:
+        _refuse_unknown(model, sampling)
+        forbidden = {*model.suppressed_tokens, *(model.end_tokens if sampling.ignore_eos else ())}
+        self.greedy = sampling.greedy and not forbidden
+        self._model = model
+        self._open = True
+        self._changes = Changes(sampling, forbidden=forbidden)
+        for token in prompt:
+            self._changes.accept(token)
+        self._grammar = Grammar(model, sampling.grammar) if sampling.grammar else None
+        self._chance = None if sampling.cold else _Chance(sampling, seed, model.vocabulary_size)
 
     def close(self) -> None:
-        """Frees the chain and its members."""
-        chain, self._chain = self._chain, None
-        if chain:
-            ll.llama_sampler_free(chain)
+        """Frees what llama.cpp holds of it."""
+        self._open = False
+        for part in (self._grammar, self._chance):
+            if part:
+                part.close()
 
-    def sample(self, context: LlamaContext) -> int:
-        """The token to follow what was decoded last. Raises DecodeFailed."""
-        logits = context.logits()[-1]
-        likeliest = int(logits.argmax())
-        # argmax finds a NaN first; llama.cpp's softmax of one is undefined.
-        if np.isnan(logits[likeliest]):
-            raise DecodeFailed("the model computes NaN: its weights are damaged or made to")
-        if self._greedy:
-            return likeliest
-        if not self._chain:
+    def sample(self, context: LlamaContext, row: int = -1) -> int:
+        """Chooses and accepts the token to follow a row of the batch decoded last; -1 is its last. Raises
+        DecodeFailed, also when the grammar leaves no token."""
+        return self.choose(context.logits()[row])
+
+    def choose(self, logits: Floats) -> int:
+        """`sample`, of logits."""
+        self._refuse_closed()
+        changed = self._changes.applied(logits)
+        token = self._chosen(changed)
+        # Nearly every token follows the grammar: to ask about one takes microseconds, to ask about all milliseconds.
+        if self._grammar and not self._grammar.admits(token):
+            token = self._chosen_among(self._grammar.admitted(changed), changed)
+        elif self._chance:
+            self._chance.skip_second()
+        self._accept(token)
+        return token
+
+    def accept(self, token: int) -> None:
+        """Goes on as if `token` had been chosen here. Raises DecodeFailed when that cannot have been."""
+        self._refuse_closed()
+        self._model.known(token)
+        if self._chance:
+            self._chance.skip()
+        self._accept(token)
+
+    def _chosen(self, logits: Floats) -> int:
+        if self._chance:
+            return self._chance.choose(logits)
+        token = int(logits.argmax())  # it finds a NaN first
+        refuse_damaged(logits[token])
+        return token
+
+    def _chosen_among(self, ids: Ints, logits: Floats) -> int:
+        if not ids.size:
+            raise DecodeFailed("the grammar leaves no token of this model's vocabulary")
+        among = logits[ids]
+        return self._chance.choose_again(ids, among) if self._chance else int(ids[among.argmax()])
+
+    def _accept(self, token: int) -> None:
+        if self._grammar:
+            self._grammar.accept(token)
+        self._changes.accept(token)
+
+    def _refuse_closed(self) -> None:
+        if not self._open:
             raise DecodeFailed("the sampler is closed")
-        return int(ll.llama_sampler_sample(self._chain, context.handle, -1))
 
 
-def _chain(sampling: Sampling, seed: int) -> Any:
-    chain = ll.llama_sampler_chain_init(ll.llama_sampler_chain_default_params())
-    for member in (
-        ll.llama_sampler_init_top_k(sampling.top_k),
-        ll.llama_sampler_init_top_p(sampling.top_p, 1),
-        ll.llama_sampler_init_min_p(sampling.min_p, 1),
-        ll.llama_sampler_init_temp(sampling.temperature),
-        ll.llama_sampler_init_dist(seed),
-    ):
-        ll.llama_sampler_chain_add(chain, member)
-    return chain
+class _Chance(Closing):
+    """The choice by chance. Each token takes one random number, and one more where a grammar may refuse the first:
+    so that the next ones do not depend on whether it did."""
+
+    def __init__(self, sampling: Sampling, seed: int, size: int) -> None:
+        self._chain = Chain(sampling, size)
+        self._first = Draw(seed)
+        self._second = Draw(second_seed(seed)) if sampling.grammar else None
+
+    def close(self) -> None:
+        for part in (self._chain, self._first, self._second):
+            if part:
+                part.close()
+
+    def choose(self, logits: Floats) -> int:
+        return self._chain.choose(logits, self._first)
+
+    def choose_again(self, ids: Ints, logits: Floats) -> int:
+        return self._chain.choose_among(ids, logits, draw=self._second or self._first)
+
+    def skip_second(self) -> None:
+        if self._second:
+            self._second.skip()
+
+    def skip(self) -> None:
+        self._first.skip()
+        self.skip_second()
+
+
+def _refuse_unknown(model: LlamaModel, sampling: Sampling) -> None:
+    named = {"logit_bias": [token for token, _ in sampling.logit_bias], "stop_tokens": sampling.stop_tokens}
+    for name, tokens in named.items():
+        for token in tokens:
+            if token >= model.vocabulary_size:
+                raise InvalidSampling(f"{name} names token {token}; the vocabulary has {model.vocabulary_size}")

@@ -156,7 +156,7 @@ def test_nothing_is_sampled_before_something_is_decoded(model: LlamaModel) -> No
         sampling = Sampling(temperature=temperature)
         with (
             LlamaContext(model, EngineSettings(256)) as context,
-            Sampler(sampling, 1) as sampler,
+            Sampler(model, sampling, 1) as sampler,
             pytest.raises(DecodeFailed),
         ):
             sampler.sample(context)
@@ -177,7 +177,7 @@ def test_nan_logits_are_an_error_not_a_token(model: LlamaModel) -> None:
     for temperature in (0.0, 1.0):
         with (
             LlamaContext(model, EngineSettings(256)) as context,
-            Sampler(Sampling(temperature=temperature), 1) as sampler,
+            Sampler(model, Sampling(temperature=temperature), 1) as sampler,
         ):
             context.decode([1])
             context.logits()[0, 7] = np.nan
@@ -186,7 +186,7 @@ def test_nan_logits_are_an_error_not_a_token(model: LlamaModel) -> None:
 
 
 def test_a_closed_sampler_samples_nothing(model: LlamaModel) -> None:
-    sampler = Sampler(Sampling(temperature=1.0), 1)
+    sampler = Sampler(model, Sampling(temperature=1.0), 1)
     sampler.close()
     with LlamaContext(model, EngineSettings(256)) as context:
         context.decode([1])

@@ -1,0 +1,231 @@
+"""One model, many requests: each step takes new work, seats it, computes one batch and publishes what came of it."""
+
+import time
+from collections.abc import Callable
+from collections.abc import Sequence as Several
+from typing import TYPE_CHECKING
+
+from ...store.closing import Closing
+from ..engine_settings import EngineSettings
+from ..errors import DecodeFailed, PromptEmpty, PromptTooLong, RunnerError
+from ..llama.context import LlamaContext
+from .answer import Answer
+from .choice import choose
+from .exact import company
+from .kv import Kv
+from .limits import Limits
+from .pace import Pace
+from .request import End, Reason, Request, Update
+from .scheduler import Decode, Prefill, Scheduler
+from .sequence import Sequence
+from .stats import Stats
+
+if TYPE_CHECKING:
+    from ..llama import LlamaModel
+
+_USUAL = Limits()
+
+
+def _unwatched(_: Several[int]) -> None:
+    """Nobody wants to know who is in the batch."""
+
+
+class Engine(Closing):
+    """Requests that share a model and its KV cache. One thread at a time; `step` is to be called until it is `idle`.
+
+    `watch` is told the ids of a batch before it is computed, so that somebody knows them if the process ends there.
+    Raises LoadFailed when there is no room for the context.
+    """
+
+    def __init__(
+        self,
+        model: "LlamaModel",
+        settings: EngineSettings,
+        limits: Limits = _USUAL,
+        *,
+        watch: Callable[[Several[int]], None] = _unwatched,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._model = model
+        self._settings = settings
+        self._watch = watch
+        self._clock = clock
+        self._context = LlamaContext(model, settings)
+        self._kv = Kv(self._context, limits)
+        self._scheduler = Scheduler(
+            settings.parallel,
+            limits,
+            batch_size=self._context.batch_size,
+            company=company(self._context, model) if settings.exact else None,
+        )
+        self._pace = Pace()
+        self._sequences: dict[int, Sequence] = {}
+        self._answers: dict[int, Answer] = {}
+        self._updates: list[Update] = []
+        self.stats = Stats()
+
+    def close(self) -> None:
+        """Frees the context; what was not finished is dropped."""
+        for answer in self._answers.values():
+            answer.close()
+        self._answers.clear()
+        self._context.close()
+
+    @property
+    def idle(self) -> bool:
+        """Whether there is nothing to do."""
+        return not self._sequences and not self._updates
+
+    def submit(self, id: int, request: Request) -> None:
+        """Take a request; its updates will bear `id`.
+
+        Raises QueueFull, PromptEmpty, PromptTooLong, InvalidSampling and RunnerError for a token that the model lacks.
+        """
+        if id in self._sequences:
+            raise RunnerError(f"request {id} is there already")
+        prompt = len(request.prompt)
+        if prompt == 0:
+            raise PromptEmpty("the prompt is empty")
+        if prompt + 1 > self._context.room:
+            raise PromptTooLong(prompt, self._context.room)
+        for token in (*request.prompt, *request.generated):
+            self._model.known(token)
+        sequence = Sequence.of(id, request, now=self._clock(), exact=self._settings.exact)
+        answer = Answer(self._model, request, most=self._context.room - prompt)
+        try:
+            self._scheduler.submit(sequence, retry_after=self._backlog_seconds)
+        except RunnerError:
+            answer.close()
+            raise
+        self._sequences[id], self._answers[id] = sequence, answer
+        if answer.over:
+            self._end(sequence, "length")
+
+    def cancel(self, id: int) -> None:
+        """End a request before the next step; one that has ended is none of its business."""
+        if id in self._sequences:
+            self._end(self._sequences[id], "cancelled")
+
+    def step(self) -> list[Update]:
+        """Compute one batch: a row of each sequence that decodes, or a chunk of one prompt."""
+        began = time.perf_counter()
+        computed = self.stats.computed_seconds
+        now = self._clock()
+        for sequence in self._scheduler.expired(now):
+            self._end(sequence, "timeout")
+        self._seat(now)
+        step = self._scheduler.next_step(self._pace)
+        if isinstance(step, Decode):
+            self._decode(sorted(step.sequences, key=_slot))
+        elif step is not None:
+            self._prefill(step)
+        updates, self._updates = self._updates, []
+        self.stats.step(time.perf_counter() - began, computed=self.stats.computed_seconds - computed)
+        self.stats.count(self._scheduler)
+        return updates
+
+    def _seat(self, now: float) -> None:
+        while True:
+            victim = self._scheduler.next_victim(now)
+            if victim is not None:
+                self._kv.park(victim)
+                self.stats.parked += 1
+            sequence = self._scheduler.next_seat(now)
+            if sequence is None:
+                return
+            self._kv.seat(sequence)
+
+    def _decode(self, sequences: list[Sequence]) -> None:
+        slots = [_slot(sequence) for sequence in sequences]
+        tokens = [sequence.tokens[sequence.held] for sequence in sequences]
+        seconds = self._compute(sequences, lambda: self._context.step(slots, tokens))
+        if seconds is None:
+            return
+        self._pace.decoded(len(sequences), seconds)
+        self.stats.decoded(len(sequences), seconds)
+        for sequence in sequences:
+            sequence.held += 1
+            self._scheduler.served(sequence, 1)
+        self._say(list(enumerate(sequences)))
+
+    def _prefill(self, step: Prefill) -> None:
+        sequence = step.sequence
+        if not sequence.begun:
+            self._kv.reuse(sequence, self._scheduler.running.values())
+            self.stats.reused_tokens += sequence.reused
+        start = sequence.held
+        end = min(start + step.count, sequence.prefill_end)
+        last = end == len(sequence.tokens)
+        chunk = sequence.tokens[start:end]
+        seconds = self._compute([sequence], lambda: self._context.prefill(_slot(sequence), chunk, logits=last))
+        if seconds is None:
+            return
+        self._pace.prefilled(len(chunk), seconds)
+        self.stats.prefilled(len(chunk), seconds)
+        sequence.held = end
+        self._scheduler.served(sequence, len(chunk))
+        if last:
+            self._say([(0, sequence)])
+        if sequence.slot is not None and not sequence.prefilling:
+            self._kv.join(sequence)
+
+    def _compute(self, sequences: list[Sequence], decode: Callable[[], None]) -> float | None:
+        """The seconds that a decode took; None if it failed, and with it all that took part."""
+        self._watch([sequence.id for sequence in sequences])
+        began = time.perf_counter()
+        try:
+            decode()
+        except DecodeFailed as error:
+            for sequence in sequences:
+                self._end(sequence, "error", error=str(error))
+            return None
+        return time.perf_counter() - began
+
+    def _say(self, rows: list[tuple[int, Sequence]]) -> None:
+        """Choose a token for each row that has all its tokens read, and publish it."""
+        ready = [(row, sequence) for row, sequence in rows if sequence.complete]
+        for sequence, chosen in choose(self._context, ready, self._answers, self._watch):
+            if isinstance(chosen, str):
+                self._end(sequence, "error", error=chosen)
+                continue
+            said = self._answers[sequence.id].take(chosen.token)
+            if said.counts:
+                sequence.tokens.append(said.token)
+            update = Update(
+                request=sequence.id,
+                tokens=(said.token,) if said.counts else (),
+                text=said.text,
+                logprobs=chosen.logprobs if said.counts else (),
+                end=self._leave(sequence, said.end) if said.end else None,
+            )
+            self._updates.append(update)
+
+    def _end(self, sequence: Sequence, reason: Reason, *, error: str = "") -> None:
+        """A request is cut off."""
+        text = self._answers[sequence.id].finish()
+        self._updates.append(Update(sequence.id, text=text, end=self._leave(sequence, reason, error=error)))
+
+    def _leave(self, sequence: Sequence, reason: Reason, *, error: str = "") -> End:
+        self._scheduler.remove(sequence)
+        self._kv.leave(sequence, keep=reason != "error")
+        self._answers.pop(sequence.id).close()
+        del self._sequences[sequence.id]
+        return End(
+            reason=reason,
+            prompt_tokens=len(sequence.request.prompt),
+            reused_tokens=sequence.reused,
+            completion_tokens=len(sequence.generated),
+            error=error,
+        )
+
+    @property
+    def _backlog_seconds(self) -> float:
+        """How long what waits will take at the pace of late."""
+        tokens = sum(len(waiting.tokens) - waiting.held for waiting in self._scheduler.waiting.values())
+        return max(1.0, tokens * self._pace.token_seconds)
+
+
+def _slot(sequence: Sequence) -> int:
+    if sequence.slot is None:
+        raise RunnerError(f"request {sequence.id} has no slot")
+    return sequence.slot

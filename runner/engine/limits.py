@@ -1,0 +1,21 @@
+"""What an engine allows itself."""
+
+from dataclasses import dataclass
+
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """`queue` requests may wait; `prefix_bytes` of KV of past requests are kept in host memory for reuse.
+
+    A step in which others decode reads as much prompt as takes `pause` seconds, or as long as their rows take if that
+    is more; while rows of another owner decode, never longer than `strangers` times what those rows take. A request
+    that has waited `ageing` seconds counts as one priority higher.
+    """
+
+    queue: int = 1024
+    prefix_bytes: int = 1024 * MIB
+    pause: float = 0.1
+    strangers: float = 0.8
+    ageing: float = 10.0

@@ -1,0 +1,52 @@
+"""How long steps take here, as measured: what a chunk of prompt may cost is a matter of time, not of tokens."""
+
+_NEWEST = 0.25  # the weight of the newest measurement
+_FIRST_CHUNK = 16  # tokens, while nothing was measured
+_SIZES = tuple(2**n for n in range(17))
+
+
+class Pace:
+    """Running means of the seconds that decode steps and prefill chunks took, by their size."""
+
+    def __init__(self) -> None:
+        self._decode: dict[int, float] = {}
+        self._prefill: dict[int, float] = {}  # seconds a token, by the power of two that the chunk reached
+        self.token_seconds = 0.0  # of late, over all kinds of steps
+
+    def decoded(self, rows: int, seconds: float) -> None:
+        """A step of so many rows took so long."""
+        self._decode[rows] = _mean(self._decode.get(rows), seconds)
+        self.token_seconds = _mean(self.token_seconds or None, seconds / rows)
+
+    def prefilled(self, tokens: int, seconds: float) -> None:
+        """A chunk of so many tokens took so long."""
+        size = _size(tokens)
+        self._prefill[size] = _mean(self._prefill.get(size), seconds / tokens)
+        self.token_seconds = _mean(self.token_seconds or None, seconds / tokens)
+
+    def decode_seconds(self, rows: int) -> float:
+        """What a step of so many rows will take; 0 while nothing is known."""
+        if not self._decode or rows == 0:
+            return 0.0
+        nearest = min(self._decode, key=lambda known: abs(known - rows))
+        return self._decode[nearest] * min(1.0, rows / nearest)
+
+    def chunk(self, seconds: float, *, most: int) -> int:
+        """How many tokens of prompt take no longer than that; at least 1."""
+        if not self._prefill:
+            return min(_FIRST_CHUNK, most)
+        fits = [size for size in _SIZES if size * self._token_seconds(size) <= seconds]
+        largest = max(fits, default=1)
+        # Between this size and the next, a token costs as much as at this one.
+        return max(1, min(most, 2 * largest - 1, int(seconds / self._token_seconds(largest))))
+
+    def _token_seconds(self, size: int) -> float:
+        return self._prefill[min(self._prefill, key=lambda known: abs(known.bit_length() - size.bit_length()))]
+
+
+def _size(tokens: int) -> int:
+    return 1 << (tokens.bit_length() - 1)
+
+
+def _mean(before: float | None, now: float) -> float:
+    return now if before is None else before + _NEWEST * (now - before)

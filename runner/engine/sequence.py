@@ -1,0 +1,67 @@
+"""One request on its way through the engine."""
+
+from collections.abc import Sequence as Tokens
+from dataclasses import dataclass, field
+
+from .request import Request
+
+
+@dataclass(slots=True, eq=False)
+class Sequence:
+    """A request, its tokens so far, and how many of them are in the KV cache (`held`).
+
+    `prefill_end` tokens are read in chunks; those behind it, one by one, with the rows of other sequences. `rank` is
+    its priority with what waiting added, `arrived` and `waits_since` are seconds of the engine's clock, `slot` is
+    None while it waits or is parked.
+    """
+
+    id: int
+    request: Request
+    arrived: float
+    tokens: list[int] = field(default_factory=list)
+    held: int = 0
+    prefill_end: int = 0
+    reused: int = 0
+    slot: int | None = None
+    rank: float = 0.0
+    waits_since: float = 0.0
+    begun: bool = False
+
+    @classmethod
+    def of(cls, id: int, request: Request, *, now: float, exact: bool) -> "Sequence":
+        """A new one. To be exact, tokens that were generated before a crash must be read as they were made: singly."""
+        tokens = [*request.prompt, *request.generated]
+        end = len(request.prompt) if exact else len(tokens)
+        return cls(id, request, arrived=now, tokens=tokens, prefill_end=end, waits_since=now)
+
+    @property
+    def owner(self) -> str:
+        """Whose share it uses."""
+        return self.request.share
+
+    @property
+    def prefilling(self) -> bool:
+        """Whether there is prompt left to read."""
+        return self.held < self.prefill_end
+
+    @property
+    def complete(self) -> bool:
+        """Whether all its tokens are in the KV cache, so that the next one can be chosen."""
+        return self.held == len(self.tokens)
+
+    @property
+    def generated(self) -> Tokens[int]:
+        """What was made so far."""
+        return self.tokens[len(self.request.prompt) :]
+
+    @property
+    def expires(self) -> float:
+        """When its time is up."""
+        seconds = self.request.seconds
+        return float("inf") if seconds is None else self.arrived + seconds
+
+    def forget(self, *, exact: bool) -> None:
+        """Its KV is lost: everything is to be read again."""
+        self.held = self.reused = 0
+        self.begun = False
+        self.prefill_end = len(self.request.prompt) if exact else len(self.tokens)
