@@ -13,6 +13,9 @@ RunnerError
 ├── PromptEmpty      a prompt of no tokens
 ├── PromptTooLong    a prompt that leaves no room in the context
 ├── QueueFull        an engine has as many requests waiting as it may
+├── EngineCrashed    an engine's process crashes again and again
+├── EngineStopped    an engine was closed, or is about to be
+├── InvalidMessage   what an engine's process said, or is to be told, is not a message between the two
 └── DecodeFailed     llama.cpp could not compute the next token
 """
 
@@ -85,6 +88,18 @@ class QueueFull(RunnerError):
         super().__init__(f"{waiting} requests wait already", hint=f"try again in {retry_after:.0f} s")
         self.waiting = waiting
         self.retry_after = retry_after
+
+
+class EngineCrashed(RunnerError):
+    """An engine's process crashed and was not started again, or not in time; the message says how it ended."""
+
+
+class EngineStopped(RunnerError):
+    """The engine was closed, or takes no more requests because it is about to be."""
+
+
+class InvalidMessage(RunnerError):
+    """What went between an engine and its process is no message of their protocol, or too large to be one."""
 
 
 class DecodeFailed(RunnerError):

@@ -76,6 +76,15 @@ class Engine(Closing):
         """Whether there is nothing to do."""
         return not self._sequences and not self._updates
 
+    @property
+    def threads(self) -> int:
+        """How many threads the next step uses."""
+        return self._context.threads
+
+    @threads.setter
+    def threads(self, count: int) -> None:
+        self._context.threads = count
+
     def submit(self, id: int, request: Request) -> None:
         """Take a request; its updates will bear `id`.
 

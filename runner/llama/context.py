@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from ...store.closing import Closing
-from ..engine_settings import KV_TYPES, EngineSettings
-from ..errors import DecodeFailed, LoadFailed, PromptEmpty, PromptTooLong
+from ..engine_settings import KV_TYPES, RANGES, EngineSettings
+from ..errors import DecodeFailed, InvalidEngine, LoadFailed, PromptEmpty, PromptTooLong
 from .batch import Batch
 from .library import errors_logged, ll
 from .model import LlamaModel
@@ -54,6 +54,17 @@ class LlamaContext(Closing):
     def batch_size(self) -> int:
         """How many tokens one `prefill` takes."""
         return min(self.settings.batch_size, int(ll.llama_n_batch(self.handle)))
+
+    @property
+    def threads(self) -> int:
+        """How many threads of the CPU compute."""
+        return int(ll.llama_n_threads(self.handle))
+
+    @threads.setter
+    def threads(self, count: int) -> None:
+        if not 1 <= count <= RANGES["threads"][1]:
+            raise InvalidEngine(f"threads is {count}; ggml takes from 1 to {RANGES['threads'][1]}")
+        ll.llama_set_n_threads(self.handle, count, count)
 
     @property
     def room(self) -> int:

@@ -1,0 +1,70 @@
+"""What an engine was at when its process died: a page of memory that outlives it."""
+
+import mmap
+import os
+import struct
+import tempfile
+import time
+from collections.abc import Sequence
+
+from ...store.closing import Closing
+
+MOST = 256  # ids: LLAMA_MAX_SEQ sequences can share a batch
+_HEAD = struct.Struct("=QI")  # when, in nanoseconds of the system's monotonic clock, and how many ids follow
+_BODIES = [struct.Struct(f"={count}Q") for count in range(MOST + 1)]
+_CLEAR = _HEAD.pack(0, 0)
+
+
+class BlackBox(Closing):
+    """A page that two processes share. The engine notes who takes part in a dangerous call, and when the call began;
+    its parent reads the note when the engine hangs or is dead.
+
+    `fd` is of a file without a name. A process that gets it as inherited descriptor opens the same page.
+    """
+
+    def __init__(self, fd: int | None = None) -> None:
+        self.fd = _nameless() if fd is None else fd
+        self._page = mmap.mmap(self.fd, _HEAD.size + _BODIES[MOST].size)
+
+    def close(self) -> None:
+        """Lets go of the page."""
+        self._page.close()
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+    def note(self, ids: Sequence[int]) -> None:
+        """A call on behalf of these requests begins; it ends with the next note, or with `clear`."""
+        # Whoever dies between the two lines accuses nobody.
+        self._page[: _HEAD.size] = _CLEAR
+        count = min(len(ids), MOST)
+        _BODIES[count].pack_into(self._page, _HEAD.size, *ids[:MOST])
+        _HEAD.pack_into(self._page, 0, time.monotonic_ns(), count)
+
+    def clear(self) -> None:
+        """No dangerous call is going on."""
+        self._page[: _HEAD.size] = _CLEAR
+
+    @property
+    def suspects(self) -> tuple[int, ...]:
+        """The requests of the call that is going on."""
+        _, count = _HEAD.unpack_from(self._page, 0)
+        ids: tuple[int, ...] = _BODIES[min(count, MOST)].unpack_from(self._page, _HEAD.size)
+        return ids
+
+    @property
+    def seconds(self) -> float:
+        """How long the call has been going on; 0 when there is none."""
+        since, _ = _HEAD.unpack_from(self._page, 0)
+        return (time.monotonic_ns() - since) / 1e9 if since else 0.0
+
+
+def _nameless() -> int:
+    """A file of one page that nobody else can open, gone with its last descriptor."""
+    if hasattr(os, "memfd_create"):
+        fd = os.memfd_create("llstore-engine")
+        os.ftruncate(fd, _HEAD.size + _BODIES[MOST].size)
+        return fd
+    with tempfile.TemporaryFile() as file:
+        os.ftruncate(file.fileno(), _HEAD.size + _BODIES[MOST].size)
+        return os.dup(file.fileno())

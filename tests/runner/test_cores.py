@@ -1,0 +1,234 @@
+"""Engines share the machine's cores: never more threads than cores, and everybody gets a turn."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llstore.runner.core_shares import Claim, allowed, next_in_line
+from llstore.runner.cores import AllCores, Cores
+
+SOON = 10.0
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "cores"
+
+
+def granted(cores: Cores, wanted: int) -> int:
+    with cores.taken(wanted) as threads:
+        return threads
+
+
+wants = st.lists(st.integers(1, 12), min_size=1, max_size=9)
+
+
+@given(wants, st.integers(1, 8), st.lists(st.integers(0, 8), min_size=1, max_size=60))
+def test_whoever_moves_when_no_core_is_held_twice_and_nobody_is_forgotten(
+    wanted: list[int], cores: int, moves: list[int]
+) -> None:
+    """Engines begin and end steps in any order; then each in turn, until all have had one."""
+    claims = {seat: Claim(want, 0, False, 0) for seat, want in enumerate(wanted)}
+    for move in moves:
+        step(claims, move % len(claims), cores)
+        assert sum(claim.holds for claim in claims.values()) <= cores
+    used = {seat: claim.used for seat, claim in claims.items()}
+    for _ in range(2 * len(claims) * max(2, sum(used.values()))):
+        for seat in claims:
+            step(claims, seat, cores)
+    assert all(claims[seat].used > used[seat] for seat in claims)
+
+
+def step(claims: dict[int, Claim], seat: int, cores: int) -> None:
+    """Ends the step that this one is in, giving way if somebody waits; or begins one, if it may."""
+    claim = claims[seat]
+    if claim.holds:
+        claims[seat] = Claim(claim.wants, 0, False, claim.used + claim.holds)
+        return
+    holds = allowed(claims, seat, cores)
+    assert holds <= claim.wants
+    claims[seat] = Claim(claim.wants, holds, not holds, claim.used)
+
+
+@given(wants, st.integers(1, 16))
+def test_the_parts_are_as_equal_as_can_be_and_leave_no_core_that_is_wanted(wanted: list[int], cores: int) -> None:
+    claims = {seat: Claim(want, 0, False, 0) for seat, want in enumerate(wanted)}
+    if len(claims) > cores:
+        return
+    parts = [allowed(claims, seat, cores) for seat in claims]
+    assert sum(parts) == min(cores, sum(wanted))
+    for part, want in zip(parts, wanted, strict=True):
+        assert 1 <= part <= want
+        assert part == want or part >= max(parts) - 1
+
+
+def test_the_core_that_is_left_over_goes_to_who_used_least() -> None:
+    claims = {0: Claim(3, 0, False, 10**9), 1: Claim(3, 0, False, 0)}
+    assert [allowed(claims, seat, 3) for seat in claims] == [1, 2]
+
+
+def test_next_in_line_is_who_used_least_as_far_as_there_is_room() -> None:
+    claims = {0: Claim(1, 1, False, 0), 1: Claim(1, 0, True, 9), 2: Claim(1, 0, True, 5), 3: Claim(1, 0, True, 7)}
+    assert next_in_line(claims, 3) == [2, 3]
+    assert next_in_line(claims, 1) == []
+
+
+def test_alone_one_gets_what_it_wants_and_the_machine_has(folder: Path) -> None:
+    with Cores(folder, cores=4) as only:
+        assert [granted(only, wanted) for wanted in (1, 3, 4, 99)] == [1, 3, 4, 4]
+
+
+def test_who_shares_with_nobody_asks_nobody() -> None:
+    with AllCores() as cores:
+        assert granted(cores, 99) == 99
+        cores.rest()
+
+
+def test_a_newcomer_gets_its_part_after_one_step_and_leaves_it_again(folder: Path) -> None:
+    with Cores(folder, cores=4) as old, Cores(folder, cores=4) as new:
+        assert granted(old, 4) == 4
+        with in_thread(lambda: granted(new, 4)) as got:
+            time.sleep(0.05)
+            assert granted(old, 4) in (2, 4)
+        assert got == [2]
+        assert granted(old, 4) == 2
+        new.rest()
+        assert granted(old, 4) == 4
+
+
+class in_thread:
+    """Runs something beside the body; what it returned, afterwards."""
+
+    def __init__(self, function: object) -> None:
+        self._got: list[object] = []
+        self._thread = threading.Thread(target=lambda: self._got.append(function()))
+
+    def __enter__(self) -> list[object]:
+        self._thread.start()
+        return self._got
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.join(SOON)
+
+
+def test_many_engines_in_one_process_never_run_more_threads_than_cores(folder: Path) -> None:
+    running, most, turns, lock = 0, 0, [0] * 5, threading.Lock()
+    end = time.monotonic() + 1.0
+
+    def engine(number: int) -> None:
+        nonlocal running, most
+        with Cores(folder, cores=2) as cores:
+            while time.monotonic() < end:
+                with cores.taken(2) as threads:
+                    with lock:
+                        running += threads
+                        most = max(most, running)
+                    time.sleep(0.002)
+                    with lock:
+                        running -= threads
+                turns[number] += 1
+                if turns[number] % 10 == 0:
+                    cores.rest()
+
+    threads = [threading.Thread(target=engine, args=(number,)) for number in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == 2
+    assert min(turns) > 0.5 * max(turns) > 0
+
+
+BUSY = """
+import sys, time
+from pathlib import Path
+from llstore.runner.cores import Cores
+with Cores(Path(sys.argv[1]), cores=int(sys.argv[2])) as cores:
+    print("ready", flush=True)
+    end, used = time.monotonic() + float(sys.argv[3]), 0.0
+    while time.monotonic() < end:
+        with cores.taken(2) as threads:
+            time.sleep(float(sys.argv[4]))
+            used += threads * float(sys.argv[4])
+    print(used, flush=True)
+"""
+
+
+@pytest.fixture
+def busy(folder: Path) -> Iterator[object]:
+    """Starts a process that computes for some seconds, in steps of some seconds."""
+    processes: list[subprocess.Popen[str]] = []
+
+    def started(cores: int, *, seconds: float = 60, step: float = 0.005) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", BUSY, str(folder), str(cores), str(seconds), str(step)]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        processes.append(process)
+        return process
+
+    yield started
+    for process in processes:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def test_processes_whose_steps_differ_get_about_equal_time(busy: object) -> None:
+    processes = [busy(1, seconds=2.0, step=step) for step in (0.002, 0.002, 0.02)]
+    used = []
+    for process in processes:
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        used.append(float(process.stdout.readline()))
+    assert min(used) > 0.5 * max(used)
+    assert sum(used) < 2.6
+
+
+def test_what_a_dead_process_held_is_free(folder: Path, busy: object) -> None:
+    process = busy(2)
+    assert process.stdout.readline() == "ready\n"
+    time.sleep(0.1)
+    process.kill()
+    process.wait()
+    with Cores(folder, cores=2) as cores:
+        began = time.monotonic()
+        assert granted(cores, 2) >= 1
+        while granted(cores, 2) < 2:
+            time.sleep(0.01)
+        assert time.monotonic() - began < 2
+
+
+def test_a_turn_costs_less_than_50_microseconds(folder: Path) -> None:
+    with Cores(folder, cores=2) as one, Cores(folder, cores=2) as other, other.taken(1):
+        times = []
+        for _ in range(20):
+            began = time.perf_counter()
+            for _ in range(50):
+                with one.taken(1):
+                    pass
+            times.append((time.perf_counter() - began) / 50)
+        assert min(times) < 50e-6
+
+
+def test_seats_are_used_again_and_nothing_stays_open(folder: Path) -> None:
+    fds = Path("/proc/self/fd" if sys.platform == "linux" else "/dev/fd")
+    with Cores(folder):
+        before = len(list(fds.iterdir()))
+        for _ in range(5):
+            with Cores(folder) as cores:
+                granted(cores, 1)
+        assert len(list(fds.iterdir())) == before
+    assert sorted(path.name for path in folder.glob("seat-*")) == ["seat-0", "seat-1"]
+
+
+def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match=os.strerror(20)):
+        Cores(tmp_path / "file" / "cores")
