@@ -11,8 +11,21 @@ from ..runner import Generation, Generator, Message, Sampling
 from ..runner.chat.ask import Ask, Chat, Raw
 from ..runner.weights import refuse_unrunnable, weights_of
 from ..store import Manifest, parse_ref
+from . import sampling_options
 from .options import JsonOption, OfflineOption, QuietOption, RefArgument, StoreOption
 from .output import opened, print_json, progress, remark
+from .sampling_options import (
+    BiasOption,
+    FrequencyOption,
+    GrammarOption,
+    IgnoreEosOption,
+    PresenceOption,
+    RepeatLastOption,
+    RepeatPenaltyOption,
+    SchemaOption,
+    StopTokenOption,
+    TypicalOption,
+)
 
 if TYPE_CHECKING:
     from ..runner.llama.model import LlamaModel
@@ -30,8 +43,18 @@ def run(
     top_k: Annotated[int, typer.Option(help="Choose among so many tokens; 0 is all.")] = 40,
     top_p: Annotated[float, typer.Option(help="Choose among tokens of this total probability.")] = 0.95,
     min_p: Annotated[float, typer.Option(help="Drop tokens less likely than this share of the likeliest.")] = 0.05,
+    typical_p: TypicalOption = 1.0,
+    repeat_penalty: RepeatPenaltyOption = 1.0,
+    repeat_last_n: RepeatLastOption = 64,
+    frequency_penalty: FrequencyOption = 0.0,
+    presence_penalty: PresenceOption = 0.0,
+    logit_bias: BiasOption = None,
     seed: Annotated[int | None, typer.Option(help="Same seed, same text.")] = None,
     stop: Annotated[list[str] | None, typer.Option(metavar="TEXT", help="End before TEXT; may be repeated.")] = None,
+    stop_token: StopTokenOption = None,
+    ignore_eos: IgnoreEosOption = False,
+    grammar: GrammarOption = None,
+    json_schema: SchemaOption = None,
     receipt: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write there what `llstore replay` needs to run this again.")
     ] = None,
@@ -50,9 +73,18 @@ def run(
         top_k=top_k,
         top_p=top_p,
         min_p=min_p,
+        typical_p=typical_p,
+        repeat_penalty=repeat_penalty,
+        repeat_last_n=repeat_last_n,
+        frequency_penalty=frequency_penalty,
+        presence_penalty=presence_penalty,
+        logit_bias=sampling_options.biases(logit_bias),
         seed=seed,
         max_tokens=max_tokens,
         stop=_stops(stop or []),
+        stop_tokens=tuple(stop_token or ()),
+        ignore_eos=ignore_eos,
+        grammar=sampling_options.grammar(grammar, json_schema),
     )
     # A missing extra shows before a model is fetched in vain, and a receipt that cannot be written too.
     from .loading import loaded

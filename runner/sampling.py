@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields, replace
 from typing import TypeGuard
 
 from .errors import InvalidSampling
-from .gbnf import check_grammar
+from .grammar import check_grammar
 
 # llama.cpp takes 2**32 - 1 to mean "a random seed", so it cannot name a text that can be made again.
 MAX_SEED = 2**32 - 2

@@ -12,11 +12,12 @@ import numpy as np
 from ...store.closing import Closing
 from ..errors import DecodeFailed, InvalidSampling
 from .candidates import Candidates
-from .library import errors_logged, ll, quick
+from .library import errors_logged, ll
 from .model import LlamaModel
 from .shortlist import Floats, Ints
 
-# An ambiguous grammar can be read in ways that double with every character; a plain one takes microseconds.
+# An ambiguous grammar can be read in ways that double with every character; a plain one takes microseconds. What takes
+# this long is ended behind the call, and no call holds the GIL: a call that never ends can be noticed from outside.
 MAX_SECONDS = 2.0
 
 _LOGIT = np.ones(1, np.float32)
@@ -34,7 +35,7 @@ class Grammar(Closing):
         if not self._open:
             raise InvalidSampling(f"llama.cpp refuses the grammar: {errors_logged.summary()}")
         self._one = Candidates(1)
-        self._all: Candidates | None = None
+        self._many: Candidates | None = None
         self._ids = np.arange(model.vocabulary_size)
         self._model = model
         model.contexts.add(self)
@@ -49,25 +50,24 @@ class Grammar(Closing):
     def admits(self, token: int) -> bool:
         """Whether `token` may come next."""
         self._one.fill(self._ids[token : token + 1], _LOGIT, is_sorted=True)
-        quick.llama_sampler_apply(self._handle, self._one.pointer)
+        ll.llama_sampler_apply(self._handle, self._one.pointer)
         return bool(self._one.logits[0] > -np.inf)
 
-    def admitted(self, logits: Floats) -> Ints:
-        """The tokens that may come next, but those that are impossible anyway. Raises DecodeFailed."""
-        self._all = self._all or Candidates(len(self._ids))
-        self._all.fill(self._ids, logits, is_sorted=False)
+    def admitted(self, ids: Ints, logits: Floats) -> Ints:
+        """Those of the tokens `ids` that may come next and are not impossible anyway. Raises DecodeFailed."""
+        self._many = self._many or Candidates(len(self._ids))
+        self._many.fill(ids, logits, is_sorted=False)
         started = time.monotonic()
-        # This takes milliseconds: others may have the GIL.
-        ll.llama_sampler_apply(self._handle, self._all.pointer)
+        ll.llama_sampler_apply(self._handle, self._many.pointer)
         _refuse_slow(started)
-        return (self._all.logits > -np.inf).nonzero()[0]
+        return ids[self._many.logits > -np.inf]
 
     def accept(self, token: int) -> None:
         """Goes on behind `token`. Raises DecodeFailed when it is not admitted."""
         if not self.admits(token):
             raise DecodeFailed(f"token {token} does not follow the grammar")
         started = time.monotonic()
-        quick.llama_sampler_accept(self._handle, token)
+        ll.llama_sampler_accept(self._handle, token)
         _refuse_slow(started)
 
     @property

@@ -1,6 +1,6 @@
 """Plain data from outside, read strictly: every field there, of its type, and none unknown."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from ...store import Digest, StoreError
@@ -12,19 +12,24 @@ MAX_COUNT = 2**31 - 1
 
 
 class Fields:
-    """The fields of one JSON object; `where` is its place in the document. Each verb raises InvalidReceipt."""
+    """The fields of one JSON object; `where` is its place in the document.
 
-    def __init__(self, value: object, *names: str, where: str = "") -> None:
+    `later` are fields that came to the format after its first writers, and what these meant. Each verb raises
+    InvalidReceipt.
+    """
+
+    def __init__(self, value: object, *names: str, where: str = "", later: Mapping[str, Any] | None = None) -> None:
         self._where = where
         if not isinstance(value, dict):
             raise InvalidReceipt(f"{where or 'it'} is not an object")
         for name in names:
             if name not in value:
                 raise InvalidReceipt(f"{self._path(name)} is missing")
+        later = later or {}
         for name in value:
-            if name not in names:
+            if name not in names and name not in later:
                 raise InvalidReceipt(f"{self._path(name)} is not a field of this format")
-        self._values = value
+        self._values = {**later, **value}
 
     def any(self, name: str) -> Any:
         """Whatever is there."""
@@ -61,9 +66,17 @@ class Fields:
             raise InvalidReceipt(f"{self._path(name)} is not a list")
         return tuple(read(value, f"{self._path(name)}[{n}]") for n, value in enumerate(values))
 
-    def inner(self, name: str, *names: str) -> "Fields":
+    def text_or_none(self, name: str) -> str | None:
+        """A string, or null."""
+        return None if self._values[name] is None else self.text(name)
+
+    def pairs(self, name: str) -> tuple[tuple[Any, Any], ...]:
+        """A list of lists of two."""
+        return self.items(name, _pair)
+
+    def inner(self, name: str, *names: str, later: Mapping[str, Any] | None = None) -> "Fields":
         """The fields of an object."""
-        return Fields(self._values[name], *names, where=self._path(name))
+        return Fields(self._values[name], *names, where=self._path(name), later=later)
 
     def _path(self, name: str) -> str:
         return f"{self._where}.{name}" if self._where else str(name)
@@ -73,6 +86,12 @@ def _text(value: object, path: str) -> str:
     if not isinstance(value, str):
         raise InvalidReceipt(f"{path} is not a text")
     return value
+
+
+def _pair(value: object, path: str) -> tuple[Any, Any]:
+    if not isinstance(value, list) or len(value) != 2:
+        raise InvalidReceipt(f"{path} is not a pair")
+    return value[0], value[1]
 
 
 def _whole(value: object, path: str, *, most: int) -> int:

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 from datetime import datetime
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from ...store.errors import FormatTooNew
 from ...store.manifest import Role
@@ -25,6 +25,22 @@ _NAMES = (
     *("kind", "format", "created", "model", "manifest", "files", "template", "adapters", "program", "prompt"),
     *("prompt_digest", "prompt_tokens", "prompt_tokens_digest", "sampling", "engine", "build", "output"),
 )
+# The fields of the first receipts; those that came later, with what they were before.
+_SAMPLING = ("temperature", "top_k", "top_p", "min_p", "seed", "max_tokens", "stop")
+_LATER_SAMPLING: dict[str, Any] = {
+    **{"typical_p": 1.0, "repeat_penalty": 1.0, "repeat_last_n": 64, "frequency_penalty": 0.0},
+    **{"presence_penalty": 0.0, "logit_bias": [], "stop_tokens": [], "ignore_eos": False, "logprobs": None},
+    **{"grammar": None},
+}
+_ENGINE = ("context_size", "threads", "batch_size", "flash_attention", "key_type", "value_type", "gpu_layers")
+_LATER_ENGINE: dict[str, Any] = {
+    "parallel": 1,
+    "split": "layer",
+    "repack": True,
+    "unified": False,
+    "swa_full": True,
+    "exact": False,
+}
 
 
 def decode(data: bytes) -> Receipt:
@@ -59,8 +75,8 @@ def _receipt(fields: Fields) -> Receipt:
         model=UsedModel(fields.digest("model"), fields.digest("manifest"), fields.items("files", _file)),
         ask=_ask(fields.inner("prompt", "messages", "raw", "clock")),
         reading=_reading(fields),
-        sampling=_sampling(fields.inner("sampling", *_names(Sampling))),
-        engine=_engine(fields.inner("engine", *_names(EngineSettings))),
+        sampling=_sampling(fields.inner("sampling", *_SAMPLING, later=_LATER_SAMPLING)),
+        engine=_engine(fields.inner("engine", *_ENGINE, later=_LATER_ENGINE)),
         build=BuildFacts.read(fields.inner("build", *_names(BuildFacts))),
         output=_output(fields.inner("output", "tokens", "tokens_digest", "text", "finish_reason")),
         created=fields.whole("created", most=2**53),
@@ -116,33 +132,24 @@ def _reading(fields: Fields) -> Reading:
 
 
 def _sampling(fields: Fields) -> Sampling:
+    plain = ("temperature", "top_k", "top_p", "min_p", "max_tokens", *_LATER_SAMPLING)
+    values = {name: fields.any(name) for name in plain}
     return Sampling(
-        temperature=fields.any("temperature"),
-        top_k=fields.any("top_k"),
-        top_p=fields.any("top_p"),
-        min_p=fields.any("min_p"),
-        seed=fields.whole("seed", most=MAX_SEED),
-        max_tokens=fields.any("max_tokens"),
-        stop=fields.texts("stop"),
+        **{
+            **values,
+            "seed": fields.whole("seed", most=MAX_SEED),
+            "stop": fields.texts("stop"),
+            "stop_tokens": fields.wholes("stop_tokens"),
+            "logit_bias": fields.pairs("logit_bias"),
+            "grammar": fields.text_or_none("grammar"),
+        }
     )
 
 
 def _engine(fields: Fields) -> EngineSettings:
-    return EngineSettings(
-        context_size=fields.any("context_size"),
-        threads=fields.any("threads"),
-        batch_size=fields.any("batch_size"),
-        flash_attention=fields.any("flash_attention"),
-        key_type=fields.text("key_type"),
-        value_type=fields.text("value_type"),
-        gpu_layers=fields.any("gpu_layers"),
-        parallel=fields.any("parallel"),
-        split=fields.text("split"),
-        repack=fields.any("repack"),
-        unified=fields.any("unified"),
-        swa_full=fields.any("swa_full"),
-        exact=fields.any("exact"),
-    )
+    values = {name: fields.any(name) for name in (*_ENGINE, *_LATER_ENGINE)}
+    words = {name: fields.text(name) for name in ("key_type", "value_type", "split")}
+    return EngineSettings(**{**values, **words})
 
 
 def _output(fields: Fields) -> Output:

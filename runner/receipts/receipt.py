@@ -113,7 +113,7 @@ class Receipt:
             "prompt_digest": str(self.ask.digest),
             "prompt_tokens": self.reading.count,
             "prompt_tokens_digest": str(self.reading.digest),
-            "sampling": {**asdict(self.sampling), "stop": list(self.sampling.stop)},
+            "sampling": _sampling(self.sampling),
             "engine": asdict(self.engine),
             "build": self.build.document(),
             "output": {
@@ -127,6 +127,15 @@ class Receipt:
     def encode(self) -> bytes:
         """Canonical JSON (sorted keys, no spaces, UTF-8) and a newline."""
         return canonical(self.document()) + b"\n"
+
+
+def _sampling(sampling: Sampling) -> dict[str, Any]:
+    return {
+        **asdict(sampling),
+        "stop": list(sampling.stop),
+        "stop_tokens": list(sampling.stop_tokens),
+        "logit_bias": [list(pair) for pair in sampling.logit_bias],
+    }
 
 
 def tokens_digest(tokens: Sequence[int]) -> Digest:

@@ -5,7 +5,7 @@ import json
 import resource
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -69,6 +69,39 @@ def test_a_receipt_is_read_back_as_it_was(ask: Chat | Raw) -> None:
     assert decode(receipt.encode()) == receipt
 
 
+def test_every_setting_is_read_back() -> None:
+    sampling = Sampling(
+        typical_p=0.9,
+        repeat_penalty=1.1,
+        repeat_last_n=-1,
+        frequency_penalty=0.5,
+        presence_penalty=-0.5,
+        logit_bias=((7, -100.0), (8, 1.5)),
+        seed=7,
+        stop=("END",),
+        stop_tokens=(3, 4),
+        logprobs=5,
+        grammar='root ::= [a-z]+ "é"\n',
+    )
+    engine = EngineSettings(512, parallel=4, threads=2, split="row", repack=False, unified=True, exact=True)
+    receipt = replace(RECEIPT, sampling=sampling, engine=engine)
+    assert decode(receipt.encode()) == receipt
+    different = [field.name for field in fields(Sampling) if getattr(sampling, field.name) != field.default]
+    assert {field.name for field in fields(Sampling)} - set(different) == {
+        *("temperature", "top_k", "top_p", "min_p", "max_tokens", "ignore_eos")
+    }
+
+
+def test_a_receipt_of_before_a_setting_was_there_is_read_with_what_was_done_then() -> None:
+    def forget(document: dict[str, Any]) -> None:
+        first = ("temperature", "top_k", "top_p", "min_p", "seed", "max_tokens", "stop")
+        document["sampling"] = {name: document["sampling"][name] for name in first}
+        for name in ("parallel", "split", "repack", "unified", "swa_full", "exact"):
+            del document["engine"][name]
+
+    assert decode(edited(forget)) == RECEIPT
+
+
 def test_a_receipt_has_one_spelling() -> None:
     data = RECEIPT.encode()
     assert data == canonical(json.loads(data)) + b"\n"
@@ -120,7 +153,19 @@ def test_nothing_tells_of_the_machine_or_its_people(tmp_path: Path) -> None:
         (lambda d: d["sampling"].update(temperature=float("nan")), "temperature"),
         (lambda d: d["sampling"].update(top_k="many"), "top_k"),
         (lambda d: d["sampling"].update(stop=[""]), "stop"),
+        (lambda d: d["sampling"].update(typical_p=2), "typical_p"),
+        (lambda d: d["sampling"].update(repeat_penalty="x"), "repeat_penalty"),
+        (lambda d: d["sampling"].update(logit_bias={"1": 2}), "logit_bias is not a list"),
+        (lambda d: d["sampling"].update(logit_bias=[[1]]), "logit_bias[0] is not a pair"),
+        (lambda d: d["sampling"].update(logit_bias=[[[], {}]]), "logit_bias"),
+        (lambda d: d["sampling"].update(stop_tokens=[-1]), "stop_tokens[0]"),
+        (lambda d: d["sampling"].update(ignore_eos=0), "ignore_eos"),
+        (lambda d: d["sampling"].update(grammar=7), "sampling.grammar is not a text"),
+        (lambda d: d["sampling"].update(grammar="root ::= a"), "a rule 'a' that it does not have"),
+        (lambda d: d["sampling"].update(mirostat=2), "sampling.mirostat is not a field"),
         (lambda d: d["engine"].update(threads=10**9), "threads"),
+        (lambda d: d["engine"].update(split=["none"]), "engine.split is not a text"),
+        (lambda d: d["engine"].update(exact="yes"), "exact"),
         (lambda d: d["engine"].update(batch_size=0), "batch_size"),
         (lambda d: d["engine"].update(key_type="q1"), "key_type"),
         (lambda d: d["engine"].update(flash_attention=2), "flash_attention"),

@@ -1,23 +1,16 @@
 """Text shown while it is made is the text there is in the end, whole characters, and no stop string."""
 
-import random
+import itertools
+import time
 
-import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from llstore.runner import TextStream
 
 
 def shown(stream: TextStream, pieces: list[bytes]) -> list[str]:
     return [*(stream.push(piece) for piece in pieces), stream.finish()]
-
-
-def cut(data: bytes, rng: random.Random) -> list[bytes]:
-    pieces = []
-    while data:
-        n = rng.randint(0, 4)
-        pieces.append(data[:n])
-        data = data[n:]
-    return pieces
 
 
 def test_a_character_is_shown_when_it_is_whole() -> None:
@@ -47,15 +40,66 @@ def test_the_earliest_stop_string_counts() -> None:
     assert "".join(shown(TextStream(("cd", "bc")), [b"abcd"])) == "a"
 
 
-@pytest.mark.parametrize("seed", range(200))
-def test_streamed_text_is_the_whole_text_up_to_the_stop_string(seed: int) -> None:
-    rng = random.Random(seed)
-    data = "".join(rng.choices("abé🎓", k=30)).encode()
-    if seed % 3 == 0:
-        data += b"\xf0\x9f"
-    stop = tuple({"".join(rng.choices("abé🎓", k=rng.randint(1, 4))) for _ in range(rng.randint(0, 3))})
-    text = data.decode(errors="replace")
-    ends = [text.index(s) for s in stop if s in text]
+def ended(text: str, stop: tuple[str, ...]) -> str | None:
+    """The text before the first stop string to be complete; None when there is none."""
+    for end in range(1, len(text) + 1):
+        complete = [len(one) for one in stop if text[:end].endswith(one)]
+        if complete:
+            return text[: end - max(complete)]
+    return None
+
+
+LETTERS = st.text(st.sampled_from("abé🎓"), max_size=30)
+STOPS = st.lists(st.text(st.sampled_from("abé🎓"), min_size=1, max_size=5), max_size=4).map(tuple)
+
+
+def pieces(data: bytes, cuts: list[int]) -> list[bytes]:
+    places = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
+    return [data[a:b] for a, b in itertools.pairwise(places)]
+
+
+@given(LETTERS, STOPS, st.binary(max_size=3), st.lists(st.integers(0, 200), max_size=40))
+@settings(max_examples=500)
+def test_streamed_text_is_the_whole_text_up_to_the_stop_string(
+    text: str, stop: tuple[str, ...], rest: bytes, cuts: list[int]
+) -> None:
+    data = text.encode() + rest
+    whole = data.decode(errors="replace")
+    before = ended(whole, stop)
     stream = TextStream(stop)
-    assert "".join(shown(stream, cut(data, rng))) == text[: min(ends, default=len(text))]
-    assert stream.stopped == bool(ends)
+    assert "".join(shown(stream, pieces(data, cuts))) == (whole if before is None else before)
+    assert stream.stopped == (before is not None)
+
+
+@given(LETTERS, STOPS, st.lists(st.integers(0, 200), max_size=40))
+def test_what_is_shown_at_any_time_stays_and_only_what_may_stop_is_held(
+    text: str, stop: tuple[str, ...], cuts: list[int]
+) -> None:
+    stream = TextStream(stop)
+    seen, read = "", b""
+    for piece in pieces(text.encode(), cuts):
+        seen += stream.push(piece)
+        read += piece
+        if stream.stopped:
+            break
+        decoded = read.decode(errors="ignore")
+        held = decoded.removeprefix(seen)
+        assert seen + held == decoded
+        assert not held or any(one.startswith(held) and one != held for one in stop)
+    assert not any(one in seen for one in stop)
+
+
+@given(st.binary(max_size=40), st.lists(st.integers(0, 200), max_size=40))
+def test_any_bytes_become_the_same_text_however_they_are_cut(data: bytes, cuts: list[int]) -> None:
+    assert "".join(shown(TextStream(), pieces(data, cuts))) == data.decode(errors="replace")
+
+
+def test_long_stop_strings_cost_no_more_than_short_ones() -> None:
+    stop = tuple("a" * 10_000 + character for character in "bcdef")
+    stream = TextStream(stop)
+    started = time.process_time()
+    for _ in range(20_000):
+        stream.push(b"a")
+    assert stream.push(b"b") == ""
+    assert stream.stopped
+    assert time.process_time() - started < 2  # a comparison with each beginning would take minutes
