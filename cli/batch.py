@@ -10,20 +10,30 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 import typer
 
 from ..runner import EngineSettings, Sampling
-from ..runner.batch.reader import read_lines
-from ..runner.batch.results import FileResults, PipeResults
-from ..runner.batch.settings import BatchSettings
-from ..runner.batch.tally import Tally
 from ..runner.weights import refuse_unrunnable
 from ..store import GetResult, Name, Ref, parse_ref
-from ..store.disk import disk_errors
-from ..store.errors import FileNotThere
+from . import sampling_options
 from .failure import FAILED
 from .options import JsonOption, OfflineOption, QuietOption, RefArgument, StoreOption
 from .output import opened, print_json, progress, remark
+from .sampling_options import (
+    BiasOption,
+    FrequencyOption,
+    GrammarOption,
+    IgnoreEosOption,
+    PresenceOption,
+    RepeatLastOption,
+    RepeatPenaltyOption,
+    SchemaOption,
+    StopTokenOption,
+    TypicalOption,
+)
 
 if TYPE_CHECKING:
     from ..runner.batch.batch import Means
+    from ..runner.batch.results import FileResults, PipeResults
+    from ..runner.batch.settings import BatchSettings
+    from ..runner.batch.tally import Tally
 
 USUAL_CONTEXT = 2048  # tokens a slot; many slots of what a model could take would fill the memory
 AHEAD = 2  # so many requests a slot: the engine never waits for the next
@@ -40,8 +50,18 @@ def batch(
     top_k: Annotated[int, typer.Option(help="Choose among so many tokens; 0 is all.")] = 40,
     top_p: Annotated[float, typer.Option(help="Choose among tokens of this total probability.")] = 0.95,
     min_p: Annotated[float, typer.Option(help="Drop tokens less likely than this share of the likeliest.")] = 0.05,
+    typical_p: TypicalOption = 1.0,
+    repeat_penalty: RepeatPenaltyOption = 1.0,
+    repeat_last_n: RepeatLastOption = 64,
+    frequency_penalty: FrequencyOption = 0.0,
+    presence_penalty: PresenceOption = 0.0,
+    logit_bias: BiasOption = None,
     seed: Annotated[int | None, typer.Option(help="Same seed, same text; else each answer has its own.")] = None,
     stop: Annotated[list[str] | None, typer.Option(metavar="TEXT", help="End before TEXT; may be repeated.")] = None,
+    stop_token: StopTokenOption = None,
+    ignore_eos: IgnoreEosOption = False,
+    grammar: GrammarOption = None,
+    json_schema: SchemaOption = None,
     parallel: Annotated[int, typer.Option(help="So many answers are made at once.")] = 16,
     ctx: Annotated[
         int | None, typer.Option(help=f"Tokens of prompt and answer; {USUAL_CONTEXT}, or what the model takes.")
@@ -64,13 +84,24 @@ def batch(
         top_k=top_k,
         top_p=top_p,
         min_p=min_p,
+        typical_p=typical_p,
+        repeat_penalty=repeat_penalty,
+        repeat_last_n=repeat_last_n,
+        frequency_penalty=frequency_penalty,
+        presence_penalty=presence_penalty,
+        logit_bias=sampling_options.biases(logit_bias),
         seed=seed,
         max_tokens=max_tokens,
         stop=tuple(stop or ()),
+        stop_tokens=tuple(stop_token or ()),
+        ignore_eos=ignore_eos,
+        grammar=sampling_options.grammar(grammar, json_schema),
     )
     usual = USUAL_CONTEXT if ctx is None else ctx
     engine = EngineSettings(usual, parallel, flash_attention=True, exact=exact)
     from ..runner.batch.batch import Batch
+    from ..runner.batch.reader import read_lines
+    from ..runner.batch.settings import BatchSettings
     from .loading import leased
 
     with ExitStack() as held:
@@ -106,6 +137,9 @@ def _input(source: str) -> Iterator[BinaryIO]:
     if source == "-":
         yield sys.stdin.buffer
         return
+    from ..store.disk import disk_errors
+    from ..store.errors import FileNotThere
+
     path = Path(source)
     if not path.exists():
         raise FileNotThere(f"no file {path}")
@@ -116,7 +150,9 @@ def _input(source: str) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def _results(target: str, settings: BatchSettings, *, restart: bool) -> Iterator[FileResults | PipeResults]:
+def _results(target: str, settings: "BatchSettings", *, restart: bool) -> Iterator["FileResults | PipeResults"]:
+    from ..runner.batch.results import FileResults, PipeResults
+
     path = Path(target)
     if target == "-":
         yield PipeResults(sys.stdout.buffer)
@@ -130,7 +166,7 @@ def _results(target: str, settings: BatchSettings, *, restart: bool) -> Iterator
 
 
 @contextmanager
-def _means(files: list[Path], engine: EngineSettings, settings: BatchSettings, model: GetResult) -> Iterator["Means"]:
+def _means(files: list[Path], engine: EngineSettings, settings: "BatchSettings", model: GetResult) -> Iterator["Means"]:
     from ..runner.batch.batch import Bounds, Means
     from ..runner.engine.supervisor import EngineProcess
     from ..runner.llama.model import LlamaModel, Loading
@@ -143,7 +179,7 @@ def _means(files: list[Path], engine: EngineSettings, settings: BatchSettings, m
 
 
 @contextmanager
-def _shown(source: str, *, quiet: bool) -> Iterator[Callable[[Tally], None]]:
+def _shown(source: str, *, quiet: bool) -> Iterator[Callable[["Tally"], None]]:
     if quiet or not sys.stderr.isatty():
         yield lambda _: None
         return
@@ -156,11 +192,13 @@ def _shown(source: str, *, quiet: bool) -> Iterator[Callable[[Tally], None]]:
 def _count(source: str) -> int | None:
     if source == "-" or not Path(source).is_file():
         return None
+    from ..runner.batch.reader import read_lines
+
     with Path(source).open("rb") as file:
         return sum(1 for _ in read_lines(file))
 
 
-def _pace(tally: Tally) -> str:
+def _pace(tally: "Tally") -> str:
     failed = f", {tally.failed} failed" if tally.failed else ""
     return f"{tally.streamed / tally.seconds if tally.seconds else 0:.0f} tokens/s{failed}"
 
@@ -173,7 +211,7 @@ def _trained(model: GetResult) -> int:
     return model.manifest.facts.context_length or 0
 
 
-def _say(tally: Tally, target: str, *, json: bool, quiet: bool) -> None:
+def _say(tally: "Tally", target: str, *, json: bool, quiet: bool) -> None:
     if json:
         print_json(_document(tally))
     else:
@@ -186,13 +224,13 @@ def _where(target: str) -> str:
     return "the output" if target == "-" else target
 
 
-def _summary(tally: Tally) -> str:
+def _summary(tally: "Tally") -> str:
     before = f", {tally.resumed} of them before" if tally.resumed else ""
     tokens = f"{tally.completion_tokens} tokens in {tally.seconds:.1f} s, {tally.tokens_per_second:.1f} a second"
     return f"{tally.lines} lines{before}: {tokens}"
 
 
-def _document(tally: Tally) -> dict[str, object]:
+def _document(tally: "Tally") -> dict[str, object]:
     return {
         "lines": tally.lines,
         "done": tally.done,

@@ -10,7 +10,16 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..engine.request import End, Request, Update
-from ..errors import ExtraMissing, LoadFailed, PromptEmpty, PromptTooLong, RunnerError
+from ..errors import (
+    EngineCrashed,
+    EngineStopped,
+    ExtraMissing,
+    InvalidEngine,
+    LoadFailed,
+    PromptEmpty,
+    PromptTooLong,
+    RunnerError,
+)
 from ..sampling import MAX_SEED, Sampling
 from .feed import Feed
 from .job import Job, Refusal
@@ -32,7 +41,7 @@ WINDOW_BYTES = 64 * 1024 * 1024
 _LONGER = "--ctx gives each slot more of it"
 
 # What no other line would fare better with; any other error is its line's own.
-_FATAL = (ExtraMissing, LoadFailed)
+_FATAL = (ExtraMissing, LoadFailed, InvalidEngine, EngineCrashed, EngineStopped)
 
 
 class Submits(Protocol):
@@ -141,9 +150,9 @@ class Batch:
         except RunnerError as error:
             self._refuse(line, job, error)
             return
-        pending = _Pending(line, job, [[] for _ in range(job.choices)], [None] * job.choices)
-        for choice in range(job.choices):
-            self._submit(pending, choice, Request(prompt, _seeded(job.sampling, choice)))
+        pending = _Pending(line, job, [[] for _ in job.samplings], [None] * len(job.samplings))
+        for choice, sampling in enumerate(job.samplings):
+            self._submit(pending, choice, Request(prompt, _seeded(sampling)))
 
     def _prompt(self, job: Job) -> tuple[int, ...]:
         tokens = tuple(job.ask.tokens(self._model))
@@ -221,10 +230,9 @@ class Batch:
             self._tally.failed += sum(each.failed for each in ready)
 
 
-def _seeded(sampling: Sampling, choice: int) -> Sampling:
+def _seeded(sampling: Sampling) -> Sampling:
     # A request that an engine begins again goes on as it was.
-    first = secrets.randbelow(MAX_SEED + 1) if sampling.seed is None else sampling.seed
-    return replace(sampling, seed=(first + choice) % (MAX_SEED + 1))
+    return replace(sampling, seed=secrets.randbelow(MAX_SEED + 1)) if sampling.seed is None else sampling
 
 
 def _answer(end: End, texts: list[str]) -> Answer:

@@ -9,12 +9,11 @@ from .shape import Shape
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A prompt, how it is to be answered and how often, and the shape in which its answers are written."""
+    """A prompt, how each of its answers is to be made, and the shape in which they are written."""
 
     ask: Ask
-    sampling: Sampling
+    samplings: tuple[Sampling, ...]
     shape: Shape
-    choices: int = 1
 
 
 @dataclass(frozen=True, slots=True)

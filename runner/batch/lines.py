@@ -54,7 +54,7 @@ def _job(document: dict[str, Any], shape: Shape, settings: BatchSettings) -> Job
         ask = _prompt(text_of(document["prompt"], "prompt"), settings)
     else:
         ask = _chat(document["messages"], settings)
-    return Job(ask, sampling_of(document, settings.sampling), shape)
+    return Job(ask, (sampling_of(document, settings.sampling),), shape)
 
 
 def _prompt(text: str, settings: BatchSettings) -> Ask:

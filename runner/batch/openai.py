@@ -5,7 +5,8 @@ import time
 from typing import Any
 
 from ..chat.ask import Ask, Chat, Raw
-from ..errors import InvalidLine
+from ..errors import InvalidLine, InvalidSampling
+from ..sampling import Sampling, answers
 from .conversation import messages_of
 from .job import Job
 from .reader import Line
@@ -14,14 +15,15 @@ from .shape import OpenAI, Shape
 from .values import SAMPLING, object_of, refuse_unknown, sampling_of, text_of, unicode_of
 
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
-MOST_CHOICES = 128  # as OpenAI allows
 
 _LINE = ("custom_id", "method", "url", "body")
 _MARKS = frozenset(_LINE)
 # What says who asks, or what is so anyway, changes no answer.
 _IGNORED = frozenset({"user", "metadata", "store", "service_tier", "parallel_tool_calls"})
 _BODY = (
-    frozenset({"model", "n", "max_completion_tokens", "response_format", "stream", "logprobs"}) | _IGNORED | SAMPLING
+    frozenset({"model", "n", "max_completion_tokens", "response_format", "stream", "logprobs", "top_logprobs"})
+    | _IGNORED
+    | SAMPLING
 )
 
 
@@ -63,11 +65,11 @@ def job_of(document: dict[str, Any], shape: Shape, settings: BatchSettings) -> J
     own = "messages" if document["url"] == CHAT else "prompt"
     refuse_unknown(body, _BODY | {own}, where="body")
     _check_model(body.get("model"), settings)
-    for name in ("stream", "logprobs"):
+    for name in ("stream", "logprobs", "top_logprobs"):
         if body.get(name):
             raise InvalidLine(f"body.{name} is not offered in a batch")
     ask = Chat(messages_of(body.get("messages"), "body.messages")) if own == "messages" else _prompt(body.get("prompt"))
-    return Job(ask, sampling_of(_renamed(body), settings.sampling), shape, choices=_choices(body.get("n")))
+    return Job(ask, _samplings(body, settings), shape)
 
 
 def _check_model(value: object, settings: BatchSettings) -> None:
@@ -75,20 +77,36 @@ def _check_model(value: object, settings: BatchSettings) -> None:
         raise InvalidLine(f"body.model is {value!r}, this batch runs {settings.name or settings.model}")
 
 
-def _choices(value: object) -> int:
-    if value is None:
-        return 1
-    if type(value) is not int or not 1 <= value <= MOST_CHOICES:
-        raise InvalidLine(f"body.n is not a whole number from 1 to {MOST_CHOICES}")
-    return value
+def _samplings(body: dict[str, Any], settings: BatchSettings) -> tuple[Sampling, ...]:
+    sampling = sampling_of(_renamed(body), settings.sampling)
+    try:
+        return answers(sampling, 1 if body.get("n") is None else body["n"])
+    except InvalidSampling as error:
+        raise InvalidLine(str(error)) from error
 
 
 def _renamed(body: dict[str, Any]) -> dict[str, Any]:
+    """What OpenAI calls otherwise, under our names."""
     found = dict(body)
     newer = found.pop("max_completion_tokens", None)
     if newer is not None:
         found["max_tokens"] = newer
+    form = found.pop("response_format", None)
+    if form is not None:
+        found |= _format(object_of(form, "body.response_format"))
     return found
+
+
+def _format(form: dict[str, Any]) -> dict[str, Any]:
+    kind = form.get("type")
+    if kind == "text":
+        return {}
+    if kind == "json_object":
+        return {"json_schema": {"type": "object"}}
+    if kind != "json_schema":
+        raise InvalidLine("body.response_format.type is not text, json_object or json_schema")
+    where = "body.response_format.json_schema"
+    return {"json_schema": object_of(object_of(form.get("json_schema"), where).get("schema"), f"{where}.schema")}
 
 
 def _prompt(value: object) -> Ask:

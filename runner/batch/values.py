@@ -1,15 +1,17 @@
 """Values of a line's JSON, read strictly: what is wrong is said in a line that names its place."""
 
 import json
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import fields, replace
 from typing import Any, NoReturn
 
 from ..errors import InvalidLine, InvalidSampling
+from ..grammar import json_schema_to_gbnf
 from ..sampling import Sampling
 from .reader import MAX_LINE, Line
 
-SAMPLING = frozenset(field.name for field in fields(Sampling))
+# What a line may set; how likely tokens were has no place in an answer.
+SAMPLING = frozenset({field.name for field in fields(Sampling)} - {"logprobs"} | {"json_schema"})
 
 
 def document_of(line: Line) -> dict[str, Any]:
@@ -74,10 +76,13 @@ def items_of(value: object, where: str) -> list[Any]:
 def sampling_of(values: dict[str, Any], usual: Sampling) -> Sampling:
     """`usual` with the settings that `values` name; null leaves them as they are. Raises InvalidLine."""
     given = {name: value for name, value in values.items() if name in SAMPLING and value is not None}
-    if "stop" in given:
-        given["stop"] = _stops(given["stop"])
+    read: dict[str, Any] = {name: _READ[name](value) if name in _READ else value for name, value in given.items()}
+    if "json_schema" in read and "grammar" in read:
+        raise InvalidLine("grammar and json_schema exclude each other")
     try:
-        return replace(usual, **given)
+        if "json_schema" in read:
+            read["grammar"] = json_schema_to_gbnf(read.pop("json_schema"))
+        return replace(usual, **read)
     except InvalidSampling as error:
         raise InvalidLine(str(error)) from error
 
@@ -85,3 +90,30 @@ def sampling_of(values: dict[str, Any], usual: Sampling) -> Sampling:
 def _stops(value: object) -> tuple[str, ...]:
     found = value if isinstance(value, list) else [value]
     return tuple(text_of(text, "stop") for text in found)
+
+
+def _tokens(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _biases(value: object) -> object:
+    """Pairs, from OpenAI's object or llama.cpp's list of pairs."""
+    if isinstance(value, list):
+        return tuple(map(_tokens, value))
+    found = object_of(value, "logit_bias")
+    if not all(token.isdecimal() and token.isascii() and len(token) < 12 for token in found):
+        raise InvalidLine("logit_bias is not of token ids")
+    return tuple((int(token), bias) for token, bias in found.items())
+
+
+def _schema(value: object) -> dict[str, Any] | bool:
+    return value if isinstance(value, bool) else object_of(value, "json_schema")
+
+
+_READ: dict[str, Callable[[object], object]] = {
+    "stop": _stops,
+    "stop_tokens": _tokens,
+    "logit_bias": _biases,
+    "json_schema": _schema,
+    "grammar": lambda value: text_of(value, "grammar"),
+}

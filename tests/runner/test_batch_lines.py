@@ -58,7 +58,7 @@ ANSWER = Answer("Hello", "stop", prompt_tokens=5, completion_tokens=2, reused_to
 def test_a_prompt_becomes_a_conversation_with_the_batch_s_settings() -> None:
     found = job({"prompt": "Hi"})
     assert turns(found) == [("user", "Hi")]
-    assert found.sampling == USUAL.sampling
+    assert found.samplings[0] == USUAL.sampling
     assert found.shape.answer([ANSWER]) == {
         "id": 4,
         "text": "Hello",
@@ -70,9 +70,40 @@ def test_a_prompt_becomes_a_conversation_with_the_batch_s_settings() -> None:
 
 def test_a_line_s_own_settings_rule() -> None:
     found = job({"id": "x", "prompt": "Hi", "max_tokens": 3, "temperature": 0, "seed": 7, "stop": "END", "top_k": None})
-    assert found.sampling == Sampling(max_tokens=3, temperature=0, seed=7, stop=("END",), top_k=USUAL.sampling.top_k)
+    assert found.samplings[0] == Sampling(
+        max_tokens=3, temperature=0, seed=7, stop=("END",), top_k=USUAL.sampling.top_k
+    )
     assert found.shape.error("why", ours=False) == {"id": "x", "error": "why"}
-    assert job({"prompt": "Hi", "stop": ["A", "B"]}).sampling.stop == ("A", "B")
+    assert job({"prompt": "Hi", "stop": ["A", "B"]}).samplings[0].stop == ("A", "B")
+
+
+def test_every_setting_of_a_generation_may_stand_on_a_line() -> None:
+    given = {
+        "typical_p": 0.9,
+        "repeat_penalty": 1.1,
+        "repeat_last_n": 8,
+        "frequency_penalty": 0.5,
+        "presence_penalty": -0.5,
+        "logit_bias": {"5": -100, "7": 1.5},
+        "stop_tokens": [3, 4],
+        "ignore_eos": True,
+    }
+    (sampling,) = job({"prompt": "Hi", **given}).samplings
+    assert sampling.logit_bias == ((5, -100), (7, 1.5))
+    assert sampling.stop_tokens == (3, 4)
+    assert (sampling.typical_p, sampling.repeat_last_n, sampling.ignore_eos) == (0.9, 8, True)
+    assert job({"prompt": "Hi", "logit_bias": [[5, -1]]}).samplings[0].logit_bias == ((5, -1),)
+
+
+def test_a_schema_becomes_a_grammar_in_both_forms() -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
+    grammar = job({"prompt": "Hi", "json_schema": schema}).samplings[0].grammar
+    assert grammar
+    assert "root ::=" in grammar
+    form = {"type": "json_schema", "json_schema": {"name": "x", "strict": True, "schema": schema}}
+    assert job(chat({"messages": USER, "response_format": form})).samplings[0].grammar == grammar
+    assert job(chat({"messages": USER, "response_format": {"type": "json_object"}})).samplings[0].grammar
+    assert job(chat({"messages": USER, "response_format": {"type": "text"}})).samplings[0].grammar is None
 
 
 def test_a_system_message_goes_before_what_has_none() -> None:
@@ -122,9 +153,20 @@ def test_raw_sends_prompts_as_they_are_and_takes_no_conversation() -> None:
         (chat({"messages": USER, "tools": []}), "unknown key 'tools' in body"),
         (chat({"messages": USER, "model": "gpt-4o"}), "body.model is 'gpt-4o', this batch runs team/chat:latest"),
         (chat({"messages": USER, "stream": True}), "body.stream"),
-        (chat({"messages": USER, "n": 0}), "body.n is not a whole number"),
+        (chat({"messages": USER, "n": 0}), "n is 0"),
         (chat({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}), "content[0] is not text"),
         (chat({"prompt": "a"}), "'prompt'"),
+        (chat({"messages": USER, "response_format": {"type": "xml"}}), "response_format.type is not"),
+        (chat({"messages": USER, "response_format": {"type": "json_schema"}}), "json_schema is not an object"),
+        ({"prompt": "a", "logprobs": 2}, "unknown key 'logprobs'"),
+        ({"prompt": "a", "logit_bias": {"x": 1}}, "logit_bias is not of token ids"),
+        ({"prompt": "a", "logit_bias": [[1, "x"]]}, "logit_bias is ((1, 'x'),)"),
+        ({"prompt": "a", "logit_bias": 3}, "logit_bias is not an object"),
+        ({"prompt": "a", "stop_tokens": 3}, "stop_tokens is 3"),
+        ({"prompt": "a", "ignore_eos": 1}, "ignore_eos is 1"),
+        ({"prompt": "a", "grammar": "root ::= ("}, "grammar"),
+        ({"prompt": "a", "grammar": 'root ::= "a"', "json_schema": {}}, "exclude each other"),
+        ({"prompt": "a", "json_schema": {"type": "colour"}}, "colour"),
     ],
 )
 def test_what_is_wrong_with_a_line_is_said(document: Any, said: str) -> None:
@@ -156,7 +198,7 @@ def test_bytes_that_are_no_object_are_an_error_line_with_its_number(data: bytes,
 def test_openai_s_form_is_answered_in_openai_s_shape() -> None:
     body = {"model": str(MODEL), "messages": USER, "max_completion_tokens": 9, "user": "u", "temperature": 0.5}
     found = job(chat(body))
-    assert found.sampling == Sampling(max_tokens=9, temperature=0.5)
+    assert found.samplings[0] == Sampling(max_tokens=9, temperature=0.5)
     document = found.shape.answer([ANSWER])
     assert document["custom_id"] == "a"
     assert document["error"] is None
@@ -179,7 +221,7 @@ def test_openai_s_form_is_answered_in_openai_s_shape() -> None:
 def test_openai_s_completions_send_the_prompt_as_it_is() -> None:
     found = job({"custom_id": "b", "url": "/v1/completions", "body": {"prompt": "Once", "n": 2}})
     assert found.ask == Raw("Once")
-    assert found.choices == 2
+    assert len(found.samplings) == 2
     body = found.shape.answer([ANSWER, ANSWER])["response"]["body"]
     assert [choice["text"] for choice in body["choices"]] == ["Hello", "Hello"]
     assert body["usage"]["prompt_tokens"] == 5
