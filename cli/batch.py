@@ -66,6 +66,7 @@ def batch(
     ctx: Annotated[
         int | None, typer.Option(help=f"Tokens of prompt and answer; {USUAL_CONTEXT}, or what the model takes.")
     ] = None,
+    threads: Annotated[int | None, typer.Option(help="Threads that compute; as many as cores.")] = None,
     exact: Annotated[
         bool, typer.Option("--exact", help="An answer does not depend on the lines that it shares the engine with.")
     ] = False,
@@ -99,6 +100,7 @@ def batch(
     )
     usual = USUAL_CONTEXT if ctx is None else ctx
     engine = EngineSettings(usual, parallel, flash_attention=True, exact=exact)
+    engine = engine if threads is None else replace(engine, threads=threads)
     from ..runner.batch.batch import Batch
     from ..runner.batch.reader import read_lines
     from ..runner.batch.settings import BatchSettings
