@@ -36,12 +36,15 @@ soak: $(VENV)/dev.stamp
 	LLSTORE_SOAK=1 LLSTORE_FUZZ_SECONDS=$(FUZZ_SECONDS) timeout $$(($(FUZZ_SECONDS) * 5 / 4 + 400)) \
 		$(BIN)/python -m pytest tests/lab/test_race.py tests/lab/test_gate_fuzz.py tests/store/test_gguf_vocabs.py --durations=5
 
+# LLSTORE_PEERS=DIR holds llama-bench, llama-batched-bench and llama-server (docs/bench.md); without it the engine runs alone.
 bench: $(VENV)/bench.stamp
 	$(BIN)/python benchmarks/transfer.py
 	$(BIN)/python benchmarks/stored.py
 	$(BIN)/python benchmarks/catalog.py
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/first_token.py
+	for model in smollm2 gemma; do $(BIN)/python benchmarks/engine.py --model $$model || exit 1; done
+	for model in smollm2 gemma; do $(BIN)/python benchmarks/same_text.py --model $$model || exit 1; done
 
 clean:
 	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
-from ..runner import EngineSettings, Sampling
+from ..runner import Sampling
+from ..runner.placement.wanted import NOTHING, Wanted
 from ..runner.weights import refuse_unrunnable
-from ..store import GetResult, Name, Ref, parse_ref
+from ..store import GetResult, Name, parse_ref
 from . import sampling_options
+from .engine_options import engine_flags
 from .failure import FAILED
 from .options import JsonOption, OfflineOption, QuietOption, RefArgument, StoreOption
 from .output import opened, print_json, progress, remark
@@ -34,11 +36,12 @@ if TYPE_CHECKING:
     from ..runner.batch.results import FileResults, PipeResults
     from ..runner.batch.settings import BatchSettings
     from ..runner.batch.tally import Tally
+    from ..runner.placement.placement import Placement
 
-USUAL_CONTEXT = 2048  # tokens a slot; many slots of what a model could take would fill the memory
 AHEAD = 2  # so many requests a slot: the engine never waits for the next
 
 
+@engine_flags()
 def batch(
     ref: RefArgument,
     source: Annotated[str, typer.Option("-i", "--input", metavar="FILE", help="A prompt a line, in JSON; - is stdin.")],
@@ -62,16 +65,12 @@ def batch(
     ignore_eos: IgnoreEosOption = False,
     grammar: GrammarOption = None,
     json_schema: SchemaOption = None,
-    parallel: Annotated[int, typer.Option(help="So many answers are made at once.")] = 16,
-    ctx: Annotated[
-        int | None, typer.Option(help=f"Tokens of prompt and answer; {USUAL_CONTEXT}, or what the model takes.")
-    ] = None,
-    threads: Annotated[int | None, typer.Option(help="Threads that compute; as many as cores.")] = None,
     exact: Annotated[
         bool, typer.Option("--exact", help="An answer does not depend on the lines that it shares the engine with.")
     ] = False,
     restart: Annotated[bool, typer.Option("--restart", help="Overwrite the output, and begin anew.")] = False,
     unchecked: Annotated[bool, typer.Option("--unchecked", help="Load it even if llstore check refuses it.")] = False,
+    engine: Wanted = NOTHING,
     store: StoreOption = None,
     json: JsonOption = False,
     offline: OfflineOption = False,
@@ -98,13 +97,11 @@ def batch(
         ignore_eos=ignore_eos,
         grammar=sampling_options.grammar(grammar, json_schema),
     )
-    usual = USUAL_CONTEXT if ctx is None else ctx
-    engine = EngineSettings(usual, parallel, flash_attention=True, exact=exact)
-    engine = engine if threads is None else replace(engine, threads=threads)
     from ..runner.batch.batch import Batch
     from ..runner.batch.reader import read_lines
     from ..runner.batch.settings import BatchSettings
     from .loading import leased
+    from .placing import placed, remark_tuned
 
     with ExitStack() as held:
         lines = held.enter_context(_input(source))
@@ -112,11 +109,14 @@ def batch(
         with progress(quiet=quiet or json) as shown:
             model = found.get(wanted, shown, accept=refuse_unrunnable)
         files = held.enter_context(leased(found, model, unchecked=unchecked))
-        settings = BatchSettings(model.manifest.model, _name(wanted), sampling, system, raw, exact)
+        placement = placed(found, model.manifest, engine)
+        remark_tuned(placement, quiet=quiet)
+        name = wanted if isinstance(wanted, Name) else None
+        settings = BatchSettings(
+            model.manifest.model, name, sampling, system, raw, exact, kv_type=placement.engine.key_type
+        )
         results = held.enter_context(_results(target, settings, restart=restart))
-        if ctx is None and _trained(model):
-            engine = replace(engine, context_size=min(usual, _trained(model)))
-        means = held.enter_context(_means(files, engine, settings, model))
+        means = held.enter_context(_means(files, placement, settings, model))
         show = held.enter_context(_shown(source, quiet=quiet or json))
         tally = Batch(means, results, show).run(read_lines(lines))
     _say(tally, target, json=json, quiet=quiet)
@@ -168,14 +168,21 @@ def _results(target: str, settings: "BatchSettings", *, restart: bool) -> Iterat
 
 
 @contextmanager
-def _means(files: list[Path], engine: EngineSettings, settings: "BatchSettings", model: GetResult) -> Iterator["Means"]:
+def _means(
+    files: list[Path], placement: "Placement", settings: "BatchSettings", model: GetResult
+) -> Iterator["Means"]:
     from ..runner.batch.batch import Bounds, Means
     from ..runner.engine.supervisor import EngineProcess
     from ..runner.llama.model import LlamaModel, Loading
 
-    bounds = Bounds(engine.context_size, engine.parallel * AHEAD, _trained(model))
+    engine = replace(placement.engine, exact=settings.exact)
+    trained = model.manifest.facts.context_length or 0
+    bounds = Bounds(engine.context_size, engine.parallel * AHEAD, trained)
     # The child loads the weights while this process loads the vocabulary.
-    with EngineProcess(files, engine) as child, LlamaModel(files, Loading(vocabulary_only=True)) as vocabulary:
+    with (
+        EngineProcess(files, engine, loading=placement.loading) as child,
+        LlamaModel(files, Loading(vocabulary_only=True)) as vocabulary,
+    ):
         child.wait_ready()
         yield Means(child, vocabulary, settings, bounds)
 
@@ -203,14 +210,6 @@ def _count(source: str) -> int | None:
 def _pace(tally: "Tally") -> str:
     failed = f", {tally.failed} failed" if tally.failed else ""
     return f"{tally.streamed / tally.seconds if tally.seconds else 0:.0f} tokens/s{failed}"
-
-
-def _name(ref: Ref) -> Name | None:
-    return ref if isinstance(ref, Name) else None
-
-
-def _trained(model: GetResult) -> int:
-    return model.manifest.facts.context_length or 0
 
 
 def _say(tally: "Tally", target: str, *, json: bool, quiet: bool) -> None:

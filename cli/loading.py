@@ -23,12 +23,7 @@ def leased(store: Store, model: GetResult, *, unchecked: bool = False) -> Iterat
 
 
 @contextmanager
-def loaded(
-    store: Store, model: GetResult, *, gpu_layers: int | None = None, unchecked: bool = False
-) -> Iterator[LlamaModel]:
+def loaded(store: Store, model: GetResult, loading: Loading, *, unchecked: bool = False) -> Iterator[LlamaModel]:
     """The model, loaded, and its weights kept in the cache for as long."""
-    with (
-        leased(store, model, unchecked=unchecked) as files,
-        LlamaModel(files, Loading(gpu_layers=gpu_layers)) as found,
-    ):
+    with leased(store, model, unchecked=unchecked) as files, LlamaModel(files, loading) as found:
         yield found

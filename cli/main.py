@@ -12,6 +12,7 @@ import typer
 
 from . import (
     batch,
+    bench,
     cache,
     check,
     ci,
@@ -32,6 +33,7 @@ from . import (
     space,
     store,
     sync,
+    tune,
 )
 from .failure import INTERRUPTED, USAGE, report
 
@@ -50,9 +52,11 @@ app.command("show")(show.show)
 app.command("diff")(diff.diff)
 app.command("run")(run.run)
 app.command("batch")(batch.batch)
+app.command("tune")(tune.tune)
 app.command("lock")(lock.lock)
 app.command("sync")(sync.sync)
 app.command("replay")(replay.replay)
+app.command("bench")(bench.bench)
 app.command("tag")(names.tag)
 app.command("untag")(names.untag)
 app.command("label")(names.label)

@@ -24,6 +24,7 @@ def replay(
 ) -> None:
     """Run a receipt's prompt again: the same answer (exit code 0), or where it differs (1)."""
     from ..runner.llama.build import build
+    from ..runner.llama.model import Loading
     from ..runner.receipts import replay as runner
     from ..runner.receipts.build_facts import BuildFacts, changes
     from ..runner.receipts.file import read
@@ -36,7 +37,9 @@ def replay(
             result = found.get(receipt.model.digest, shown, accept=refuse_unrunnable)
         files = weights_of(result.files)
         runner.refuse_other_files(receipt, [entry.entry for entry in files])
-        with loaded(found, result, gpu_layers=receipt.engine.gpu_layers, unchecked=unchecked) as model:
+        engine = receipt.engine
+        loading = Loading(gpu_layers=engine.gpu_layers, split=engine.split, repack=engine.repack)
+        with loaded(found, result, loading, unchecked=unchecked) as model:
             again = runner.replay(receipt, model)
             difference = runner.difference(again, model)
     changed = changes(receipt.build, BuildFacts.of(build()))

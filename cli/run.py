@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,9 +10,12 @@ import typer
 
 from ..runner import Generation, Generator, Message, Sampling
 from ..runner.chat.ask import Ask, Chat, Raw
+from ..runner.placement.wanted import HARMLESS, NOTHING, Usual, Wanted
 from ..runner.weights import refuse_unrunnable, weights_of
-from ..store import Manifest, parse_ref
+from ..store import Manifest, Ref, parse_ref
+from ..store.manifest import canonical
 from . import sampling_options
+from .engine_options import engine_flags
 from .options import JsonOption, OfflineOption, QuietOption, RefArgument, StoreOption
 from .output import opened, print_json, progress, remark
 from .sampling_options import (
@@ -29,10 +33,14 @@ from .sampling_options import (
 
 if TYPE_CHECKING:
     from ..runner.llama.model import LlamaModel
+    from ..runner.placement.placement import Placement
     from ..runner.receipts.receipt import Receipt
     from ..store.get import CachedFile
 
+_TEMPLATE = 1024  # tokens that a chat template may add to what people write
 
+
+@engine_flags(without=("parallel", "unified"))
 def run(
     ref: RefArgument,
     prompt: Annotated[str, typer.Option("-p", "--prompt", help="The prompt; - reads it from stdin.")],
@@ -59,6 +67,7 @@ def run(
         Path | None, typer.Option(metavar="FILE", help="Write there what `llstore replay` needs to run this again.")
     ] = None,
     unchecked: Annotated[bool, typer.Option("--unchecked", help="Load it even if llstore check refuses it.")] = False,
+    engine: Wanted = NOTHING,
     store: StoreOption = None,
     json: JsonOption = False,
     offline: OfflineOption = False,
@@ -86,24 +95,60 @@ def run(
         ignore_eos=ignore_eos,
         grammar=sampling_options.grammar(grammar, json_schema),
     )
-    # A missing extra shows before a model is fetched in vain, and a receipt that cannot be written too.
-    from .loading import loaded
-
-    target = _target(receipt)
     ask = _ask(_read_stdin() if prompt == "-" else prompt, system, raw=raw)
-    with opened(store, offline=offline, quiet=quiet) as found:
-        with progress(quiet=quiet or json) as shown:
+    _answer(wanted, ask, sampling, _Way(engine, receipt, unchecked, store, json, offline, quiet))
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """The flags beside what is asked and how tokens are chosen."""
+
+    engine: Wanted
+    receipt: Path | None
+    unchecked: bool
+    store: str | None
+    json: bool
+    offline: bool
+    quiet: bool
+
+
+def _answer(wanted: Ref, ask: Ask, sampling: Sampling, way: _Way) -> None:
+    # A missing extra shows before a model is fetched in vain, and a receipt that cannot be written too.
+    from ..runner.llama.model import LlamaModel
+    from .loading import leased
+    from .placing import placed, remark_tuned
+
+    target = _target(way.receipt)
+    with opened(way.store, offline=way.offline, quiet=way.quiet) as found:
+        with progress(quiet=way.quiet or way.json) as shown:
             result = found.get(wanted, shown, accept=refuse_unrunnable)
         files = weights_of(result.files)
-        with loaded(found, result, unchecked=unchecked) as model:
-            _remark_missing_template(model, ask, quiet=quiet)
-            answer = Generator(model, ask.tokens(model), sampling)
-            _print(answer, silent=json)
-            recorded = _receipt(result.manifest, files, ask, model=model, made=answer.result) if target else None
+        with leased(found, result, unchecked=way.unchecked) as paths:
+            placement = placed(found, result.manifest, way.engine, usual=_usual(ask, sampling))
+            remark_tuned(placement, quiet=way.quiet)
+            with LlamaModel(paths, placement.loading) as model:
+                answer = _generator(model, ask, sampling, placement, way)
+                _print(answer, silent=way.json)
+                recorded = _receipt(result.manifest, files, ask, model=model, made=answer.result) if target else None
     if target and recorded:
         _write(recorded, target)
-    if json:
+    if way.json:
         print_json(_document(answer.result, result.manifest, recorded))
+
+
+def _usual(ask: Ask, sampling: Sampling) -> Usual:
+    """What makes greedy text equal llama-cpp-python's, and as many tokens as prompt and answer can become."""
+    longest = len(canonical(ask.document())) + _TEMPLATE
+    return Usual(longest + sampling.max_tokens, parallel=1, flash_attention=False, tunable=HARMLESS)
+
+
+def _generator(model: "LlamaModel", ask: Ask, sampling: Sampling, placement: "Placement", way: _Way) -> Generator:
+    _remark_missing_template(model, ask, quiet=way.quiet)
+    tokens = ask.tokens(model)
+    settings = placement.engine
+    if way.engine.context is None:
+        settings = placement.for_prompt(len(tokens), sampling.max_tokens, at_most=model.context_length)
+    return Generator(model, tokens, sampling, engine=settings)
 
 
 def _print(answer: Generator, *, silent: bool) -> None:

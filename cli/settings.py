@@ -80,6 +80,11 @@ def _refuse_trust(url: object) -> None:
         )
 
 
+def data_folder() -> Path:
+    """Where this machine keeps what is neither cache nor store."""
+    return _folders()[2]
+
+
 def ollama_folders() -> list[Path]:
     """Where Ollama keeps its models: where OLLAMA_MODELS says, or where it puts them by itself."""
     told = os.environ.get("OLLAMA_MODELS")

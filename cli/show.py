@@ -5,17 +5,20 @@ from typing import Annotated
 
 import typer
 
+from ..runner.placement.table import contexts
+from ..runner.placement.wanted import Wanted
 from ..store import Model, Store, StoreError, parse_ref
 from ..store.curate import SOURCE
 from ..store.gguf import Array, GgufHeader
 from ..store.headers import headers
-from ..store.memory_need import MemoryNeed
+from ..store.memory_need import ContextShape, MemoryNeed
 from ..store.sizes import human_size
+from .engine_options import CtxOption, KvTypeOption, ParallelOption
+from .fit import show_fit
 from .list_ import document
 from .options import JsonOption, OfflineOption, QuietOption, RefArgument, StoreOption
 from .output import human_count, opened, print_json, print_table, printable
 
-_CONTEXTS = (2048, 8192, 32_768, 131_072)
 _LONGEST = 72  # characters of a value on a line
 
 
@@ -24,6 +27,10 @@ def show(
     header: Annotated[bool, typer.Option("--header", help="Also every key of the GGUF header.")] = False,
     tensors: Annotated[bool, typer.Option("--tensors", help="Also the table of tensors.")] = False,
     template: Annotated[bool, typer.Option("--template", help="Only the chat template, as it is.")] = False,
+    fit: Annotated[bool, typer.Option("--fit", help="Only what fits where in this machine's memory now.")] = False,
+    ctx: CtxOption = None,
+    parallel: ParallelOption = None,
+    kv_type: KvTypeOption = None,
     store: StoreOption = None,
     json: JsonOption = False,
     offline: OfflineOption = False,
@@ -31,8 +38,13 @@ def show(
 ) -> None:
     """Show what is known of a model, and the memory it needs. Of one that is not here, its first block is fetched."""
     wanted = parse_ref(ref)
+    if not fit and (ctx, parallel, kv_type) != (None, None, None):
+        raise typer.BadParameter("--ctx, --parallel and --kv-type say what is to --fit")
     with opened(store, offline=offline, quiet=quiet) as found:
         model = found.model(wanted)
+        if fit:
+            show_fit(_headers(found, model, needed=True), Wanted(ctx, parallel, kv_type), json=json)
+            return
         asked = header or tensors or template
         read = _headers(found, model, needed=asked)
         if json:
@@ -94,7 +106,7 @@ def _memory(model: Model, read: list[GgufHeader]) -> dict[int, int]:
     if not read or not longest:
         return {}
     need = MemoryNeed.of(read)
-    return {context: need.total(context) for context in sorted({*(c for c in _CONTEXTS if c < longest), longest})}
+    return {context: need.total(ContextShape(context)) for context in contexts(longest)}
 
 
 def _memory_lines(model: Model, read: list[GgufHeader]) -> list[tuple[str, str]]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from ..store.closing import Closing
 from .core_board import CoreBoard
 from .core_shares import Claim, allowed, next_in_line
-from .engine_settings import usable_cores
+from .threads import usable_cores
 
 LOOK = 0.02  # seconds after which one who waits looks for itself, and whether those before it are alive
 CHECK = 1_000_000_000  # nanoseconds after which one who does not wait looks whether the others are alive

@@ -1,9 +1,9 @@
 """How llama.cpp is set up for a generation, as far as it can change what is generated: plain numbers, checked once."""
 
-import os
 from dataclasses import dataclass, field
 
 from .errors import InvalidEngine
+from .threads import usable_cores
 
 BATCH = 512  # tokens in one llama_decode; more than n_batch aborts
 MAX_COUNT = 2**31 - 1
@@ -22,13 +22,6 @@ RANGES = {
     "batch_size": (1, 65536),
     "gpu_layers": (0, MAX_COUNT),
 }
-
-
-def usable_cores() -> int:
-    """How many cores this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,11 @@
 """What running a model can fail with. No error of llama_cpp, jinja2 or ctypes leaves this room.
 
 RunnerError
-├── ExtraMissing     llama-cpp-python or jinja2 is not installed
+├── ExtraMissing     llama-cpp-python, jinja2 or matplotlib is not installed
 ├── LoadFailed       llama.cpp cannot load the file, or has no room for its context
 ├── InvalidSampling  a sampling setting is out of range
 ├── InvalidEngine    a setting of the engine is out of range
+├── NoRoom           a model and its context do not fit the memory that is free
 ├── InvalidReceipt   a file is not a run receipt, or contradicts itself
 ├── InvalidLine      a line of a batch that cannot be answered
 ├── OtherBatch       a batch's output belongs to another input, model or settings
@@ -16,7 +17,9 @@ RunnerError
 ├── EngineCrashed    an engine's process crashes again and again
 ├── EngineStopped    an engine was closed, or is about to be
 ├── InvalidMessage   what an engine's process said, or is to be told, is not a message between the two
-└── DecodeFailed     llama.cpp could not compute the next token
+├── DecodeFailed     llama.cpp could not compute the next token
+├── InvalidLoad      a load or a limit of a benchmark makes no sense
+└── PeerFailed       another program that was to be measured is missing or failed
 """
 
 
@@ -29,10 +32,10 @@ class RunnerError(Exception):
 
 
 class ExtraMissing(RunnerError):
-    """A library that only running a model needs is not installed; `library` is its name on PyPI."""
+    """A library that an extra brings is not installed; `library` is its name on PyPI."""
 
-    def __init__(self, library: str) -> None:
-        super().__init__(f"{library} is not installed", hint="pip install 'llstore[run]'")
+    def __init__(self, library: str, *, extra: str = "run") -> None:
+        super().__init__(f"{library} is not installed", hint=f"pip install 'llstore[{extra}]'")
         self.library = library
 
 
@@ -46,6 +49,10 @@ class InvalidSampling(RunnerError):
 
 class InvalidEngine(RunnerError):
     """A setting of the engine is out of range; the message names it, its value and what is allowed."""
+
+
+class NoRoom(RunnerError):
+    """A model and the context asked for do not fit the memory that is free; the hint says what would."""
 
 
 class InvalidReceipt(RunnerError):
@@ -104,3 +111,11 @@ class InvalidMessage(RunnerError):
 
 class DecodeFailed(RunnerError):
     """llama.cpp could not compute the next token."""
+
+
+class InvalidLoad(RunnerError):
+    """A load or a limit of a benchmark makes no sense; the message names it."""
+
+
+class PeerFailed(RunnerError):
+    """Another program that was to be measured beside us is missing, or failed; the message carries what it said."""

@@ -6,17 +6,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
+from .engine.limits import Limits
+from .engine.request import Reason, Request, Update
 from .engine_settings import EngineSettings
-from .errors import PromptEmpty, PromptTooLong, RunnerError
+from .errors import DecodeFailed, PromptEmpty, PromptTooLong, RunnerError
 from .sampling import MAX_SEED, Sampling
-from .text import TextStream
 
 if TYPE_CHECKING:
-    from .llama.context import LlamaContext
     from .llama.model import LlamaModel
-    from .llama.sampler import Sampler
 
 CONTEXT_STEP = 256  # tokens; llama.cpp pads contexts to it
+
+_ALONE = Limits(queue=1, prefix_bytes=0, shelves=0)  # nobody comes after it
 
 FinishReason = Literal["stop", "length"]
 
@@ -86,49 +87,34 @@ class Generator:
         return self._result
 
     def _run(self) -> Iterator[str]:
-        from .llama.context import LlamaContext
-        from .llama.sampler import Sampler
+        from .engine.engine import Engine
 
         self._clock.start()
-        with (
-            LlamaContext(self._model, self._engine) as context,
-            Sampler(self._model, self._sampling, self._seed, prompt=self._prompt) as sampler,
-        ):
+        with Engine(self._model, self._engine, _ALONE) as engine:
             self._clock.ready()
-            stream = TextStream(self._sampling.stop)
-            reason: FinishReason = "length"
-            for token in self._sample(context, sampler):
-                if self._model.is_end(token) or token in self._sampling.stop_tokens:
-                    reason = "stop"
-                    break
-                self._tokens.append(token)
-                yield from self._keep(stream.push(self._model.piece(token)))
-                if stream.stopped:
-                    break
-            yield from self._keep(stream.finish())
-            self._result = self._generation("stop" if stream.stopped else reason)
+            engine.submit(0, Request(tuple(self._prompt), self._sampling))
+            while not engine.idle:
+                for update in engine.step():
+                    yield from self._take(update)
 
-    def _sample(self, context: "LlamaContext", sampler: "Sampler") -> Iterator[int]:
-        """The tokens one after another; each is decoded only when the one after it is asked for."""
-        pending = self._prompt
-        for _ in range(min(self._sampling.max_tokens, self._engine.context_size - len(self._prompt))):
-            context.decode(pending)
-            token = sampler.sample(context)
+    def _take(self, update: Update) -> Iterator[str]:
+        for token in update.tokens:
             self._clock.token()
-            yield token
-            pending = [token]
+            self._tokens.append(token)
+        if update.text:
+            self._text.append(update.text)
+            yield update.text
+        if update.end and update.end.error:
+            raise DecodeFailed(update.end.error)
+        if update.end:
+            self._result = self._generation(update.end.reason)
 
-    def _keep(self, piece: str) -> Iterator[str]:
-        if piece:
-            self._text.append(piece)
-            yield piece
-
-    def _generation(self, reason: FinishReason) -> Generation:
+    def _generation(self, reason: Reason) -> Generation:
         return Generation(
             text="".join(self._text),
             prompt=tuple(self._prompt),
             tokens=tuple(self._tokens),
-            finish_reason=reason,
+            finish_reason="stop" if reason == "stop" else "length",
             load_seconds=self._model.load_seconds + self._clock.context_seconds,
             first_token_seconds=self._clock.first_token_seconds,
             tokens_per_second=self._clock.tokens_per_second,

@@ -16,6 +16,7 @@ DOORS = {
     "botocore": {f"store/backends/{name}.py" for name in ("s3", "s3_errors", "s3_signed")},
     "urllib3": {"store/backends/wire.py", "store/backends/s3_errors.py"},
     "huggingface_hub": {"store/exchange/hub.py"},
+    "matplotlib": {"runner/bench/plot.py"},
     "sqlalchemy": {f"store/catalog/{name}.py" for name in ("catalog", "file", "tables", "where")},
     "rich": {"cli/bars.py"},
     "typer": {path.relative_to(ROOT).as_posix() for path in (ROOT / "cli").glob("*.py")},
@@ -77,7 +78,7 @@ def loaded(*arguments: str, home: Path) -> set[str]:
 
 
 def test_help_loads_nothing_heavy(home: Path) -> None:
-    heavy = {"llama_cpp", "jinja2", "numpy", "boto3", "botocore", "sqlalchemy", "rich", "huggingface_hub"}
+    heavy = {"llama_cpp", "jinja2", "numpy", "boto3", "botocore", "sqlalchemy", "rich", "huggingface_hub", "matplotlib"}
     assert not loaded("--help", home=home) & heavy
 
 

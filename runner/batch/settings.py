@@ -13,7 +13,8 @@ class BatchSettings:
     """What decides the answers of a batch, besides its lines.
 
     `name` is what the model was asked for by, if it was by name. `system` goes before lines in our own form that have
-    no system message, `raw` sends their prompts as they are, `exact` makes an answer independent of its neighbours.
+    no system message, `raw` sends their prompts as they are, `exact` makes an answer independent of its neighbours,
+    `kv_type` is the type of the KV cache.
     """
 
     model: Digest
@@ -22,6 +23,7 @@ class BatchSettings:
     system: str | None = None
     raw: bool = False
     exact: bool = False
+    kv_type: str = "f16"
 
     def is_model(self, text: str) -> bool:
         """Whether a line that asks for the model `text` means this one."""
@@ -40,6 +42,7 @@ class BatchSettings:
             "system": self.system,
             "raw": self.raw,
             "exact": self.exact,
+            "kv_type": self.kv_type,
             **asdict(self.sampling),
         }
         as_read: dict[str, Any] = json.loads(json.dumps(found))

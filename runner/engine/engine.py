@@ -50,7 +50,8 @@ class Engine(Closing):
         self._settings = settings
         self._watch = watch
         self._clock = clock
-        self._context = LlamaContext(model, settings)
+        windowed = model.window and settings.swa_full and not settings.unified
+        self._context = LlamaContext(model, settings, spare=limits.shelves if windowed else 0)
         self._kv = Kv(self._context, limits)
         self._scheduler = Scheduler(
             settings.parallel,
@@ -147,15 +148,23 @@ class Engine(Closing):
     def _decode(self, sequences: list[Sequence]) -> None:
         slots = [_slot(sequence) for sequence in sequences]
         tokens = [sequence.tokens[sequence.held] for sequence in sequences]
-        seconds = self._compute(sequences, lambda: self._context.step(slots, tokens))
+        idle = self._idle(len(slots))
+        seconds = self._compute(sequences, lambda: self._context.step(slots, tokens, idle=idle))
         if seconds is None:
             return
-        self._pace.decoded(len(sequences), seconds)
+        self._pace.decoded(len(sequences) + len(idle), seconds)
         self.stats.decoded(len(sequences), seconds)
         for sequence in sequences:
             sequence.held += 1
             self._scheduler.served(sequence, 1)
         self._say(list(enumerate(sequences)))
+
+    def _idle(self, rows: int) -> Several[int]:
+        """Slots that get a row for nobody, because more rows are faster."""
+        idle = self._kv.idle
+        if self._settings.exact or rows != idle.start:
+            return ()
+        return idle[: self._pace.best_rows(rows, most=rows + len(idle)) - rows]
 
     def _prefill(self, step: Prefill) -> None:
         sequence = step.sequence

@@ -4,8 +4,9 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from .limits import Limits
-from .prefixes import Prefixes, common, ids, worthwhile
+from .prefixes import Prefix, Prefixes, common, ids, worthwhile
 from .sequence import Sequence
+from .shelf import Shelf
 from .slots import Move, Slots
 
 if TYPE_CHECKING:
@@ -22,6 +23,13 @@ class Kv:
         dense = not context.settings.unified and not (self._exact and context.window)
         self._slots = Slots(context.settings.parallel, dense=dense)
         self._prefixes = Prefixes(limits.prefix_bytes)
+        self._remembers = limits.prefix_bytes > 0
+        self._shelf = Shelf(range(context.settings.parallel, len(context.lengths)))
+
+    @property
+    def idle(self) -> range:
+        """Empty slots that may have a row in the next batch, beside those that decode."""
+        return self._slots.idle
 
     def seat(self, sequence: Sequence) -> None:
         """A slot for a sequence, with what was parked of it."""
@@ -53,7 +61,7 @@ class Kv:
         self._prefixes.resume(sequence.id)
         if sequence.slot is None:
             return
-        if keep:
+        if keep and self._remembers:
             self._keep(sequence, sequence.slot)
         self._vacate(sequence)
 
@@ -62,15 +70,31 @@ class Kv:
         sequence.begun = True
         if sequence.held:
             return
-        prompt = ids(sequence.tokens)
-        found = self._prefixes.longest(prompt[: sequence.prefill_end], sequence.request.domain)
-        kept = found[1] if found else 0
+        prompt = ids(sequence.tokens[: sequence.prefill_end])
+        slot, domain = _slot(sequence), sequence.request.domain
+        found = self._prefixes.longest(prompt, domain)
+        shelved, on_shelf = self._shelf.longest(prompt, domain)
         shared, living = max(((self._shared(sequence, other), other) for other in running), key=_first)
-        count = min(shared, sequence.prefill_end - 1)
-        if count > kept and worthwhile(count, living.held):
-            self._begin(sequence, self._context.save(_slot(living)), living.held, count)
+        alive = min(shared, len(prompt) - 1)
+        kept = found[1] if found else 0
+        if on_shelf > kept and on_shelf >= alive:
+            self._duplicate(shelved, slot)
+        elif alive > kept and worthwhile(alive, living.held):
+            self._duplicate(_slot(living), slot)
         elif found:
-            self._begin(sequence, found[0].state, len(found[0].tokens), kept)
+            self._context.restore(slot, found[0].state, len(found[0].tokens))
+        count = max(on_shelf, alive, kept)
+        # Exact chunks begin where they would without a prefix.
+        count -= count % self._context.batch_size if self._exact else 0
+        if self._context.trim(slot, count):
+            sequence.held = sequence.reused = self._context.lengths[slot]
+
+    def _duplicate(self, source: int, target: int) -> None:
+        length = self._context.lengths[source]
+        if self._context.window and length > self._context.window:
+            self._context.copy(source, target)
+        else:
+            self._context.restore(target, self._context.save(source), length)
 
     def _shared(self, sequence: Sequence, other: Sequence) -> int:
         """How many tokens in the KV of another a sequence begins with and may use."""
@@ -85,24 +109,17 @@ class Kv:
         # What was generated was read as single rows: to be exact, only what was read as a prompt serves a prompt.
         return min(sequence.held, len(sequence.request.prompt)) if self._exact else sequence.held
 
-    def _begin(self, sequence: Sequence, state: bytearray, length: int, count: int) -> None:
-        # Exact chunks begin where they would without a prefix.
-        count -= count % self._context.batch_size if self._exact else 0
-        if count == 0:
-            return
-        slot = _slot(sequence)
-        self._context.restore(slot, state, length)
-        if self._context.trim(slot, count):
-            sequence.held = sequence.reused = count
-
     def _keep(self, sequence: Sequence, slot: int) -> None:
         length = self._reusable(sequence)
         if length == 0 or not self._context.trim(slot, length):
             return
-        request = sequence.request
+        tokens, request = sequence.tokens[:length], sequence.request
         public = min(request.public, length)
-        state = self._context.save(slot)
-        self._prefixes.keep(sequence.tokens[:length], state, domain=request.domain, public=public)
+        if self._context.window and length > self._context.window:
+            if self._shelf and self._context.whole(slot):
+                self._context.copy(slot, self._shelf.put(Prefix(ids(tokens), bytearray(), request.domain, public)))
+            return
+        self._prefixes.keep(tokens, self._context.save(slot), domain=request.domain, public=public)
 
     def _vacate(self, sequence: Sequence) -> None:
         self._context.trim(_slot(sequence), 0)

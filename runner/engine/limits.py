@@ -7,7 +7,8 @@ MIB = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`queue` requests may wait; `prefix_bytes` of KV of past requests are kept in host memory for reuse.
+    """`queue` requests may wait; `prefix_bytes` of KV of past requests are kept in host memory for reuse,
+    and of sliding-window models, whose saved states forget what the window has passed, `shelves` whole ones.
 
     A step in which others decode reads as much prompt as takes `pause` seconds, or as long as their rows take if that
     is more; while rows of another owner decode, never longer than `strangers` times what those rows take. A request
@@ -16,6 +17,7 @@ class Limits:
 
     queue: int = 1024
     prefix_bytes: int = 1024 * MIB
+    shelves: int = 2
     pause: float = 0.1
     strangers: float = 0.8
     ageing: float = 10.0

@@ -2,6 +2,7 @@
 
 _NEWEST = 0.25  # the weight of the newest measurement
 _FIRST_CHUNK = 16  # tokens, while nothing was measured
+_BLOCK = 4  # rows
 _SIZES = tuple(2**n for n in range(17))
 
 
@@ -23,6 +24,16 @@ class Pace:
         size = _size(tokens)
         self._prefill[size] = _mean(self._prefill.get(size), seconds / tokens)
         self.token_seconds = _mean(self.token_seconds or None, seconds / tokens)
+
+    def best_rows(self, rows: int, *, most: int) -> int:
+        """How many rows to compute for `rows` that are needed: some kernels work in fours, and a row more costs less.
+
+        What was not tried yet is tried, where a block of four would be full.
+        """
+        block = min(-(-rows // _BLOCK) * _BLOCK, most)
+        if rows == 1 or block == rows or rows not in self._decode:
+            return rows
+        return block if self._decode.get(block, 0.0) < self._decode[rows] else rows
 
     def decode_seconds(self, rows: int) -> float:
         """What a step of so many rows will take; 0 while nothing is known."""

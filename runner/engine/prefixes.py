@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-_Ids = np.ndarray[Any, np.dtype[np.int32]]
+Ids = np.ndarray[Any, np.dtype[np.int32]]
 # To bring back the KV of so many tokens takes about as long as to read one.
 _COPIED_FOR_ONE = 200
 
@@ -16,12 +16,12 @@ _COPIED_FOR_ONE = 200
 class Prefix:
     """Tokens and the KV state that they left. Only requests of `domain` may use it; its first `public` tokens, all."""
 
-    tokens: _Ids
+    tokens: Ids
     state: bytearray
     domain: str
     public: int
 
-    def shared(self, prompt: _Ids, domain: str) -> int:
+    def shared(self, prompt: Ids, domain: str) -> int:
         """How many of its first tokens a prompt of `domain` begins with and may use."""
         most = len(self.tokens) if domain == self.domain else min(self.public, len(self.tokens))
         return common(self.tokens[:most], prompt)
@@ -46,7 +46,7 @@ class Prefixes:
                 self._drop(key)
         self._add(object(), prefix)
 
-    def longest(self, prompt: _Ids, domain: str) -> tuple[Prefix, int] | None:
+    def longest(self, prompt: Ids, domain: str) -> tuple[Prefix, int] | None:
         """The prefix that saves a prompt the most, and how many tokens.
 
         It is never the whole prompt: the logits after its last token are needed.
@@ -90,12 +90,12 @@ def worthwhile(count: int, copied: int) -> bool:
     return count * _COPIED_FOR_ONE > copied
 
 
-def ids(tokens: Tokens[int]) -> _Ids:
+def ids(tokens: Tokens[int]) -> Ids:
     """Token ids as an array, which compares a thousand at a time."""
     return np.array(tokens, dtype=np.int32)
 
 
-def common(one: _Ids, other: _Ids) -> int:
+def common(one: Ids, other: Ids) -> int:
     """How many first tokens two share."""
     length = min(len(one), len(other))
     same = one[:length] == other[:length]

@@ -39,6 +39,13 @@ class Slots:
         """How many slots are empty."""
         return self._seats.count(None)
 
+    @property
+    def idle(self) -> range:
+        """The empty slots right behind those that decode."""
+        first = self._decoding
+        taken = next((n for n in range(first, len(self._seats)) if self._seats[n] is not None), len(self._seats))
+        return range(first, taken) if self._dense else range(0)
+
     def seat(self, sequence: Sequence) -> int:
         """The first empty slot. There must be one."""
         slot = self._seats.index(None)

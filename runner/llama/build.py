@@ -6,17 +6,18 @@ from typing import Any
 
 from .library import VERSION, ll
 
-GPU_TYPES = (1, 2)  # enum ggml_backend_dev_type: GPU, integrated GPU
+GPU, INTEGRATED = 1, 2  # enum ggml_backend_dev_type
 
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A GPU that llama.cpp can use; memory is in bytes."""
+    """A GPU that llama.cpp can use; memory is in bytes. An integrated one takes it from the host's."""
 
     name: str
     description: str
     memory_free: int
     memory_total: int
+    integrated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,7 @@ def _gpus() -> list[int]:
     count = _ggml("count", ctypes.c_size_t)()
     get = _ggml("get", ctypes.c_void_p, ctypes.c_size_t)
     kind = _ggml("type", ctypes.c_int, ctypes.c_void_p)
-    return [pointer for pointer in map(get, range(count)) if kind(pointer) in GPU_TYPES]
+    return [pointer for pointer in map(get, range(count)) if kind(pointer) in (GPU, INTEGRATED)]
 
 
 def _device(pointer: int) -> Device:
@@ -74,4 +75,5 @@ def _device(pointer: int) -> Device:
     size = ctypes.POINTER(ctypes.c_size_t)
     _ggml("memory", None, ctypes.c_void_p, size, size)(pointer, ctypes.byref(free), ctypes.byref(total))
     name, description = (_ggml(what, ctypes.c_char_p, ctypes.c_void_p)(pointer) for what in ("name", "description"))
-    return Device(name.decode(), description.decode(), free.value, total.value)
+    integrated = _ggml("type", ctypes.c_int, ctypes.c_void_p)(pointer) == INTEGRATED
+    return Device(name.decode(), description.decode(), free.value, total.value, integrated)

@@ -17,7 +17,7 @@ Logits = np.ndarray[Any, np.dtype[np.float32]]
 
 
 class LlamaContext(Closing):
-    """The KV cache of `parallel` slots over a model: tokens go in, the logits of the next ones come out.
+    """The KV cache of `parallel` slots, and some spare ones, over a model: tokens go in, logits come out.
 
     A slot holds up to `context_size` tokens of one sequence, at consecutive positions from 0; `lengths` says how many.
     Slots that are decoded together should be neighbours: llama.cpp computes each run of neighbours by itself.
@@ -25,22 +25,22 @@ class LlamaContext(Closing):
     room for it.
     """
 
-    def __init__(self, model: LlamaModel, settings: EngineSettings) -> None:
+    def __init__(self, model: LlamaModel, settings: EngineSettings, *, spare: int = 0) -> None:
         errors_logged.clear()
         self._model = model
         self.settings = settings
         self._open = None
         if not model.has_weights:
             raise LoadFailed("the model was loaded for its vocabulary alone")
-        self._open = ll.llama_init_from_model(model.handle, _context_params(settings))
+        self._open = ll.llama_init_from_model(model.handle, _context_params(settings, settings.parallel + spare))
         if not self._open:
             size = f"{settings.parallel} x {settings.context_size}" if settings.parallel > 1 else settings.context_size
             raise LoadFailed(f"llama.cpp cannot make a context of {size} tokens: {errors_logged.summary()}")
         self._memory = ll.llama_get_memory(self._open)
-        self.window = max(0, int(ll.llama_model_n_swa(model.handle)))
+        self.window = model.window
         self._batch = Batch(max(self.batch_size, settings.parallel))
         self._rows = 0  # of logits
-        self.lengths = [0] * settings.parallel
+        self.lengths = [0] * (settings.parallel + spare)
         model.contexts.add(self)
 
     def close(self) -> None:
@@ -86,11 +86,16 @@ class LlamaContext(Closing):
         self._decode(self._batch.chunk(slot, tokens, start=start, logits=logits), rows=int(logits))
         self.lengths[slot] += len(tokens)
 
-    def step(self, slots: Sequence[int], tokens: Sequence[int]) -> None:
+    def step(self, slots: Sequence[int], tokens: Sequence[int], *, idle: Sequence[int] = ()) -> None:
         """Appends a token to each of these slots; the logits after it are rows in the order of `slots`.
 
-        Raises PromptEmpty, PromptTooLong, DecodeFailed.
+        Slots that are `idle`, and empty, take part and stay empty. Raises PromptEmpty, PromptTooLong, DecodeFailed.
         """
+        if idle:
+            self.step([*slots, *idle], [*tokens, *[0] * len(idle)])
+            for slot in idle:
+                self.trim(slot, 0)
+            return
         if not slots:
             raise PromptEmpty("there are no tokens to decode")
         if len(set(slots)) != len(slots) or len(tokens) != len(slots):
@@ -149,6 +154,24 @@ class LlamaContext(Closing):
             raise DecodeFailed(f"llama.cpp cannot restore slot {slot}: {errors_logged.summary()}")
         self.lengths[slot] = length
 
+    def copy(self, source: int, target: int) -> None:
+        """Puts all that a slot holds into another, in place of what that held.
+
+        Slower than `save` and `restore`, but whole: those drop what a sliding window has passed. Raises DecodeFailed.
+        """
+        self.trim(target, 0)
+        length = self.lengths[self._known(source)]
+        ll.llama_memory_seq_cp(self._memory, source, self._known(target), -1, -1)
+        self.lengths[target] = length
+        # llama.cpp copies when it computes next; by then the source may hold something else.
+        self.trim(target, min(length, self.room - 1))
+        self.prefill(target, [0], logits=False)
+        self.trim(target, min(length, self.room - 1))
+
+    def whole(self, slot: int) -> bool:
+        """Whether a slot holds its tokens from the first on."""
+        return int(ll.llama_memory_seq_pos_min(self._memory, self._known(slot))) == 0
+
     def use_threads(self, threads: int) -> None:
         """Compute with so many threads from now on."""
         ll.llama_set_n_threads(self.handle, threads, threads)
@@ -191,13 +214,13 @@ class LlamaContext(Closing):
         return slot
 
 
-def _context_params(settings: EngineSettings) -> Any:
+def _context_params(settings: EngineSettings, slots: int) -> Any:
     params = ll.llama_context_default_params()
-    params.n_seq_max = settings.parallel
-    params.n_ctx = settings.context_size * settings.parallel
-    params.n_batch = params.n_ubatch = max(settings.batch_size, settings.parallel)
+    params.n_seq_max = slots
+    params.n_ctx = settings.context_size * slots
+    params.n_batch = params.n_ubatch = max(settings.batch_size, slots)
     # Room for the logits that are asked for, not for those of a whole batch: with a large vocabulary that is gigabytes.
-    params.n_outputs_max = settings.parallel
+    params.n_outputs_max = slots
     params.n_threads = params.n_threads_batch = settings.threads
     params.flash_attn_type = int(settings.flash_attention)
     params.type_k = KV_TYPES[settings.key_type]

@@ -18,7 +18,7 @@ from .shortlist import Floats, Ints
 
 # An ambiguous grammar can be read in ways that double with every character; a plain one takes microseconds. What takes
 # this long is ended behind the call, and no call holds the GIL: a call that never ends can be noticed from outside.
-MAX_SECONDS = 2.0
+MAX_SECONDS = 1.0
 
 _LOGIT = np.ones(1, np.float32)
 

@@ -84,6 +84,11 @@ class LlamaModel(Closing):
         return int(ll.llama_model_n_ctx_train(self.handle))
 
     @property
+    def window(self) -> int:
+        """How many tokens back some of its layers see; 0 when all of them see everything."""
+        return max(0, int(ll.llama_model_n_swa(self.handle)))
+
+    @property
     def gpu_layers(self) -> int:
         """How many layers are on the GPU; the output's is one of them."""
         layers = int(ll.llama_model_n_layer(self.handle)) + 1

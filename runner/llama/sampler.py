@@ -28,14 +28,14 @@ class Sampler(Closing):
     """
 
     def __init__(self, model: LlamaModel, sampling: Sampling, seed: int, *, prompt: Sequence[int] = ()) -> None:
-        _refuse_unknown(model, sampling)
+        check_tokens(model, sampling)
         forbidden = {*model.suppressed_tokens, *(model.end_tokens if sampling.ignore_eos else ())}
         self.greedy = sampling.greedy and not forbidden
         self._model = model
         self._open = True
         self._top_k = sampling.top_k
         self._changes = Changes(sampling, forbidden=forbidden)
-        for token in prompt:
+        for token in prompt if sampling.penalizes else ():
             self._changes.accept(token)
         self._grammar = Grammar(model, sampling.grammar) if sampling.grammar else None
         self._chance = None if sampling.cold else _Chance(sampling, seed, model.vocabulary_size)
@@ -141,7 +141,8 @@ class _Chance(Closing):
         self.skip_second()
 
 
-def _refuse_unknown(model: LlamaModel, sampling: Sampling) -> None:
+def check_tokens(model: LlamaModel, sampling: Sampling) -> None:
+    """Raises InvalidSampling when a token is named that the vocabulary lacks."""
     named = {"logit_bias": [token for token, _ in sampling.logit_bias], "stop_tokens": sampling.stop_tokens}
     for name, tokens in named.items():
         for token in tokens:

@@ -104,6 +104,19 @@ def test_a_newcomer_gets_its_part_after_one_step_and_leaves_it_again(folder: Pat
         assert granted(old, 4) == 4
 
 
+def test_between_two_steps_whoever_waits_has_the_core(folder: Path) -> None:
+    with Cores(folder, cores=1) as slow, Cores(folder, cores=1) as other:
+        began = time.monotonic()
+        with slow.taken(1):
+            beside = in_thread(lambda: granted(other, 1))
+            got = beside.__enter__()
+            time.sleep(0.1)
+            assert got == []
+        beside.__exit__()
+        assert got == [1]
+        assert time.monotonic() - began < 5
+
+
 class in_thread:
     """Runs something beside the body; what it returned, afterwards."""
 

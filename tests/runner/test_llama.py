@@ -62,6 +62,17 @@ def test_a_special_token_is_one_token_only_when_asked_for(model: LlamaModel) -> 
     assert b"".join(map(model.piece, plain)) == b"<|im_end|>"
 
 
+def test_the_number_of_threads_changes_between_steps_and_never_to_one_that_aborts(model: LlamaModel) -> None:
+    with LlamaContext(model, EngineSettings(256, threads=2)) as context:
+        assert context.threads == 2
+        context.threads = 1
+        assert context.threads == 1
+        for count in (0, 513):
+            with pytest.raises(InvalidEngine, match="from 1 to 512"):
+                context.threads = count
+        context.prefill(0, [1, 2, 3], logits=True)
+
+
 def test_text_that_is_not_unicode_can_be_tokenized(model: LlamaModel) -> None:
     assert model.tokenize("a\udc80b\0c", add_special=False, parse_special=False)
 

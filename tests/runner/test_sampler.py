@@ -2,7 +2,9 @@
 
 import ctypes
 import math
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,11 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from llstore.runner import DecodeFailed, EngineSettings, InvalidSampling, Sampling
+from llstore.runner import DecodeFailed, EngineSettings, InvalidSampling, RunnerError, Sampling
 from llstore.runner.llama import LlamaModel
+from llstore.runner.llama.chain import Chain, Draw, second_seed
 from llstore.runner.llama.context import LlamaContext
+from llstore.runner.llama.grammar import Grammar
 from llstore.runner.llama.logprobs import logprobs
 from llstore.runner.llama.sampler import Sampler
 from llstore.runner.llama.shortlist import likeliest
@@ -197,3 +201,55 @@ def test_logprobs_are_the_log_of_the_softmax(rows: Any) -> None:
     assert [one.token for one in found.top] == np.argsort(-row)[:5].tolist()
     assert [one.logprob for one in found.top] == pytest.approx(sorted(wanted, reverse=True)[:5], abs=1e-4)
     assert logprobs(rows[0], token, 0).top == ()
+
+
+@pytest.mark.parametrize("grammar", [LETTERS, 'root ::= ("€" | "žluť" | [0-9])+', "root ::= [^a-zA-Z ]+"])
+@pytest.mark.parametrize("settings", [{"temperature": 1.3}, {"temperature": 0}, {"temperature": 1.0, "top_k": 0}])
+def test_a_second_choice_is_the_one_among_all_tokens_that_follow(
+    model: LlamaModel, rows: Any, grammar: str, settings: dict[str, Any]
+) -> None:
+    """Though only the likeliest are asked about, where that makes no difference."""
+    sampling = Sampling(grammar=grammar, **settings)
+    everything = np.arange(model.vocabulary_size)
+    for row in rows[:8]:
+        with (
+            Sampler(model, sampling, 3) as sampler,
+            Sampler(model, replace(sampling, grammar=None), 3) as free,
+            Grammar(model, grammar) as follows,
+            Chain(sampling, model.vocabulary_size) as chain,
+            Draw(second_seed(3)) as second,
+        ):
+            wanted = free.choose(row)
+            if not follows.admits(wanted):
+                among = follows.admitted(everything, row)
+                cold = int(among[row[among].argmax()])
+                wanted = cold if sampling.cold else chain.choose_among(among, row[among], draw=second)
+            assert sampler.choose(row) == wanted
+
+
+def test_an_answer_that_no_token_can_continue_ends_in_an_error(model: LlamaModel, rows: Any) -> None:
+    with (
+        Sampler(model, Sampling(grammar='root ::= "\\x00"'), 1) as sampler,
+        pytest.raises(DecodeFailed, match="leaves no token"),
+    ):
+        sampler.choose(rows[0])
+
+
+def test_a_token_that_was_not_chosen_here_cannot_be_accepted(model: LlamaModel, rows: Any) -> None:
+    with Sampler(model, Sampling(grammar='root ::= "a"'), 1) as sampler:
+        with pytest.raises(DecodeFailed, match="does not follow"):
+            sampler.accept(5)
+        with pytest.raises(RunnerError, match="there is no -1"):
+            sampler.accept(-1)
+        with pytest.raises(RunnerError, match="there is no 49152"):
+            sampler.accept(49152)
+        assert model.piece(sampler.choose(rows[0])) == b"a"
+
+
+def test_a_grammar_that_is_read_in_ever_more_ways_is_given_up(model: LlamaModel) -> None:
+    (a,) = model.tokenize("a", add_special=False, parse_special=False)
+    text = 'root ::= s\ns ::= "a" s "b" | "a" s "c" | "a"'
+    started = time.monotonic()
+    with Sampler(model, Sampling(grammar=text), 1) as sampler, pytest.raises(DecodeFailed, match="ambiguous"):
+        list(map(sampler.accept, [a] * 40))
+    assert time.monotonic() - started < 30

@@ -63,3 +63,13 @@ def test_where_density_does_not_matter_nobody_moves() -> None:
     assert slots.join(first) == []
     assert slots.leave(first) == []
     assert second.slot == 1
+
+
+def test_the_empty_slots_behind_those_that_decode_are_idle() -> None:
+    slots = Slots(SLOTS, dense=True)
+    decoding, reading = sequence(1), sequence(2)
+    slots.seat(decoding)
+    slots.join(decoding)
+    assert slots.idle == range(1, SLOTS)
+    slots.seat(reading)
+    assert slots.idle == range(1, 1)

@@ -117,11 +117,11 @@ def test_a_stream_yields_updates_and_ends() -> None:
 
 def test_its_numbers_are_given_also_by_a_process_that_is_still_to_come(tmp_path: Path) -> None:
     file = tmp_path / "model"
-    file.write_text("0.2")
+    file.write_text("0.5")
     with engine(file) as process:
-        assert process.stats(SOON) == {"running": 0, "turns": 0}
         with pytest.raises(EngineCrashed, match="gives no numbers within"):
-            process.stats(0)
+            process.stats(0.01)
+        assert process.stats(SOON) == {"running": 0, "turns": 0}
 
 
 def test_closing_a_stream_cancels_its_request() -> None:
@@ -201,15 +201,17 @@ def test_killed_while_it_loads_it_loads_again(tmp_path: Path) -> None:
 
 
 def test_serving_again_takes_no_longer_than_starting() -> None:
+    began = time.monotonic()
     with engine() as process:
         heard = submitted(process, [asked(1, tokens=100_000)])[0]
         until(lambda: heard.tokens)
+        started = time.monotonic() - began
         seen = len(heard.tokens)
         os.kill(process.pid, signal.SIGABRT)
         until(lambda: process.crashes)
         killed, seen = time.monotonic(), len(heard.tokens)
         until(lambda: len(heard.tokens) > seen)
-        assert time.monotonic() - killed < 2
+        assert time.monotonic() - killed < 2 + started
 
 
 @pytest.mark.parametrize("kind", ["ABORT", "RAISE", "LEAVE"])

@@ -1,0 +1,177 @@
+"""`llstore bench`."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from ..runner.weights import refuse_unrunnable, weights_of
+from ..store import GetResult, Store, parse_ref
+from .bench_options import (
+    BatchedGeneratedOption,
+    BatchedOption,
+    BatchedPromptOption,
+    BatchSizeOption,
+    ConcurrencyOption,
+    FlashOption,
+    GeneratedOption,
+    LimitOption,
+    MaxTokensOption,
+    ParallelOption,
+    PeersOption,
+    PlotOption,
+    PromptOption,
+    PromptTokensOption,
+    RateOption,
+    RepeatsOption,
+    RoundsOption,
+    SecondsOption,
+    SeedOption,
+    ThreadsOption,
+    UncheckedOption,
+)
+from .bench_tables import document, print_results
+from .options import JsonOption, OfflineOption, QuietOption, RefArgument, StoreOption
+from .output import opened, print_json, progress, remark
+
+if TYPE_CHECKING:
+    from ..runner.bench.suite import Plan, Results
+    from ..runner.engine_settings import EngineSettings
+
+
+def bench(
+    ref: RefArgument,
+    peers: PeersOption = None,
+    rounds: RoundsOption = 1,
+    prompt: PromptOption = 512,
+    generated: GeneratedOption = 128,
+    repeats: RepeatsOption = 3,
+    npl: BatchedOption = "1,8,16",
+    npp: BatchedPromptOption = 64,
+    ntg: BatchedGeneratedOption = 32,
+    concurrency: ConcurrencyOption = "1,8,16",
+    rate: RateOption = None,
+    prompt_tokens: PromptTokensOption = "16-256",
+    max_tokens: MaxTokensOption = "16-64",
+    seconds: SecondsOption = 10.0,
+    limit: LimitOption = None,
+    seed: SeedOption = 0,
+    plot: PlotOption = None,
+    parallel: ParallelOption = 16,
+    threads: ThreadsOption = None,
+    batch_size: BatchSizeOption = 512,
+    flash_attn: FlashOption = True,
+    unchecked: UncheckedOption = False,
+    store: StoreOption = None,
+    json: JsonOption = False,
+    offline: OfflineOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Measure a model's speed on this machine, alone and under load."""
+    wanted = parse_ref(ref)
+    # What is not installed or makes no sense shows before a model is fetched in vain.
+    from ..runner.bench.limits import NO_LIMITS, Limits
+    from ..runner.bench.speed import BatchedTest
+    from ..runner.bench.suite import Plan
+    from ..runner.bench.workload import Lengths
+
+    plan = Plan(
+        prompts=Lengths.parse(prompt_tokens),
+        answers=Lengths.parse(max_tokens),
+        seed=seed,
+        prompt=prompt,
+        generated=generated,
+        repeats=repeats,
+        batched=tuple(BatchedTest(npp, ntg, number) for number in _numbers("--npl", npl)),
+        concurrency=_numbers("--concurrency", concurrency),
+        rate=rate,
+        seconds=seconds,
+        limits=Limits.parse(limit) if limit else NO_LIMITS,
+        rounds=rounds,
+    )
+    settings = _settings(plan, parallel=parallel, threads=threads, batch_size=batch_size, flash_attention=flash_attn)
+    _try(peers, plot)
+    with opened(store, offline=offline, quiet=quiet) as found:
+        with progress(quiet=quiet or json) as shown:
+            model = found.get(wanted, shown, accept=refuse_unrunnable)
+        with _held(found, model, unchecked=unchecked) as files:
+            results = _measured(plan, settings, files, peers=peers, quiet=quiet)
+    _show(results, plan, settings, digest=str(model.manifest.model), plot=plot, json=json)
+
+
+def _show(
+    results: "Results", plan: "Plan", settings: "EngineSettings", *, digest: str, plot: Path | None, json: bool
+) -> None:
+    if plot:
+        from ..runner.bench.plot import plot as draw
+
+        draw(results, plot, title=f"{digest}, {settings.parallel} slots, {settings.threads} threads")
+    if json:
+        print_json(document(results, plan, settings, digest=digest))
+    else:
+        print_results(results, plan)
+
+
+def _numbers(flag: str, text: str) -> tuple[int, ...]:
+    """From `1,8,16`; none from `0`."""
+    parts = text.split(",")
+    if not all(part.strip().isascii() and part.strip().isdigit() for part in parts):
+        raise typer.BadParameter(f"{flag} is {text!r}; it takes numbers such as 1,8,16")
+    return tuple(number for number in map(int, parts) if number)
+
+
+def _settings(plan: "Plan", **given: int | bool | None) -> "EngineSettings":
+    from ..runner.bench.contestants import room
+    from ..runner.engine_settings import EngineSettings
+
+    chosen: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    return EngineSettings(context_size=room(plan.room), **chosen)
+
+
+def _try(peers: Path | None, plot: Path | None) -> None:
+    """Raises what would come of a missing program or library, or of a file that cannot be written."""
+    if peers:
+        from ..runner.bench.peers import Peers
+
+        Peers(peers, peers).check()
+    if plot:
+        from ..runner.bench.plot import format_of
+
+        format_of(plot)
+        if not plot.parent.is_dir():
+            raise typer.BadParameter(f"{plot.parent} is no folder")
+
+
+@contextmanager
+def _held(store: Store, model: GetResult, *, unchecked: bool) -> Iterator[list[Path]]:
+    """The files of the weights, kept in the cache for as long; the gate must let them pass, unless told otherwise."""
+    from ..runner.gate import admit
+
+    files = weights_of(model.files)
+    with ExitStack() as held:
+        for file in files:
+            held.enter_context(store.cache.lease(file.entry.digest))
+        if not unchecked:
+            admit(model, store.cache)
+        yield [file.path for file in files]
+
+
+def _measured(
+    plan: "Plan", settings: "EngineSettings", files: Sequence[Path], *, peers: Path | None, quiet: bool
+) -> "Results":
+    from ..runner.bench.contestants import LlamaCpp, Ours
+    from ..runner.bench.peers import Peers, named_shards
+    from ..runner.bench.suite import Contestant, Suite
+    from ..runner.bench.words import words
+    from ..runner.llama.model import LlamaModel, Loading
+
+    with LlamaModel(files, Loading(vocabulary_only=True)) as model:
+        vocabulary = words(model)
+    contestants: list[Contestant] = [Ours(files, settings, vocabulary)]
+    with named_shards(files) as first:
+        if peers:
+            contestants.append(LlamaCpp(Peers(peers, first), settings))
+        suite = Suite(plan, contestants, words=vocabulary, say=lambda text: remark(text, quiet=quiet))
+        return suite.run()

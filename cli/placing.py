@@ -1,0 +1,44 @@
+"""What the flags of an engine mean for a model on this machine."""
+
+from ..runner.placement.choose import choose
+from ..runner.placement.facts import ModelFacts
+from ..runner.placement.machine import measured
+from ..runner.placement.placement import Placement
+from ..runner.placement.tuned import Tuned
+from ..runner.placement.tuned_file import FILE, TunedFile
+from ..runner.placement.wanted import ENGINE, Usual, Wanted
+from ..store import Digest, Manifest, Store
+from ..store.headers import headers
+from . import settings
+from .output import remark
+
+
+def placed(store: Store, manifest: Manifest, wanted: Wanted, *, usual: Usual = ENGINE) -> Placement:
+    """How and where a model runs: as asked for, as it was tuned, as is usual, within what is free.
+
+    Raises InvalidEngine and NoRoom, and what reading a header raises.
+    """
+    model = ModelFacts.of(headers(store, manifest))
+    return choose(model, measured(), wanted, usual=usual, tuned=tuned(manifest.model))
+
+
+def remark_tuned(placement: Placement, *, quiet: bool) -> None:
+    """Say which settings are others than usual, for a measurement made them so."""
+    if placement.tuned and placement.tuned_settings:
+        said = ", ".join(f"{name} {value}" for name, value in placement.tuned_settings.items())
+        remark(f"tuned on {placement.tuned.date}: {said}", quiet=quiet)
+
+
+def tuned(model: Digest) -> Tuned | None:
+    """What `llstore tune` measured of a model on this machine."""
+    file = tuned_file()
+    if not file.exists:
+        return None
+    from ..runner.placement.identity import identity, key
+
+    return file.find(model, key(identity()))
+
+
+def tuned_file() -> TunedFile:
+    """This user's figures: of the data folder, which no project chooses."""
+    return TunedFile(settings.data_folder() / FILE)

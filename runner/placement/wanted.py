@@ -1,0 +1,53 @@
+"""What is asked of a placement, and what is usual where nothing is."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ..engine_settings import BATCH
+
+ENGINE_SLOTS = 16
+ENGINE_CONTEXT = 4096  # tokens a slot, where the model holds as many and memory too
+
+TUNABLE = frozenset({"threads", "batch_size", "repack", "unified", "flash_attention"})
+# More threads compute the same; the others may change the last bits of a logit, and so a text.
+HARMLESS = frozenset({"threads"})
+
+
+FlashAttention = Literal["on", "off", "auto"]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a person asked for; None leaves the choice. Flash attention "auto" is on where the model can.
+
+    `check` False places a model even where it seems not to fit.
+    """
+
+    context: int | None = None
+    parallel: int | None = None
+    kv_type: str | None = None
+    flash_attention: FlashAttention | None = None
+    gpu_layers: int | None = None
+    split: str | None = None
+    threads: int | None = None
+    batch_size: int | None = None
+    repack: bool | None = None
+    unified: bool | None = None
+    check: bool = True
+
+
+NOTHING = Wanted()
+
+
+@dataclass(frozen=True, slots=True)
+class Usual:
+    """What is chosen where nothing is asked for: at most `context` tokens a slot, and what tuning may change."""
+
+    context: int = ENGINE_CONTEXT
+    parallel: int = ENGINE_SLOTS
+    flash_attention: bool = True
+    batch_size: int = BATCH
+    tunable: frozenset[str] = TUNABLE
+
+
+ENGINE = Usual()
