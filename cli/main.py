@@ -11,6 +11,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from . import (
+    batch,
     bench,
     cache,
     check,
@@ -50,6 +51,7 @@ app.command("list")(list_.list_models)
 app.command("show")(show.show)
 app.command("diff")(diff.diff)
 app.command("run")(run.run)
+app.command("batch")(batch.batch)
 app.command("tune")(tune.tune)
 app.command("lock")(lock.lock)
 app.command("sync")(sync.sync)

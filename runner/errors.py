@@ -7,6 +7,9 @@ RunnerError
 ├── InvalidEngine    a setting of the engine is out of range
 ├── NoRoom           a model and its context do not fit the memory that is free
 ├── InvalidReceipt   a file is not a run receipt, or contradicts itself
+├── InvalidLine      a line of a batch that cannot be answered
+├── OtherBatch       a batch's output belongs to another input, model or settings
+├── BatchBusy        a batch's output is being written by another process
 ├── TemplateFailed   a chat template is broken, hostile, too slow or too large
 ├── PromptEmpty      a prompt of no tokens
 ├── PromptTooLong    a prompt that leaves no room in the context
@@ -54,6 +57,18 @@ class NoRoom(RunnerError):
 
 class InvalidReceipt(RunnerError):
     """A file is not a run receipt, or what it holds contradicts its digests."""
+
+
+class InvalidLine(RunnerError):
+    """A line of a batch that cannot be answered; the message says what is wrong with it."""
+
+
+class OtherBatch(RunnerError):
+    """A batch's output belongs to another input, model or settings, or was changed by somebody else."""
+
+
+class BatchBusy(RunnerError):
+    """A batch's output is being written by another process."""
 
 
 class TemplateFailed(RunnerError):

@@ -1,0 +1,244 @@
+"""`llstore batch`."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, BinaryIO
+
+import typer
+
+from ..runner import Sampling
+from ..runner.placement.wanted import NOTHING, Wanted
+from ..runner.weights import refuse_unrunnable
+from ..store import GetResult, Name, parse_ref
+from . import sampling_options
+from .engine_options import engine_flags
+from .failure import FAILED
+from .options import JsonOption, OfflineOption, QuietOption, RefArgument, StoreOption
+from .output import opened, print_json, progress, remark
+from .sampling_options import (
+    BiasOption,
+    FrequencyOption,
+    GrammarOption,
+    IgnoreEosOption,
+    PresenceOption,
+    RepeatLastOption,
+    RepeatPenaltyOption,
+    SchemaOption,
+    StopTokenOption,
+    TypicalOption,
+)
+
+if TYPE_CHECKING:
+    from ..runner.batch.batch import Means
+    from ..runner.batch.results import FileResults, PipeResults
+    from ..runner.batch.settings import BatchSettings
+    from ..runner.batch.tally import Tally
+    from ..runner.placement.placement import Placement
+
+AHEAD = 2  # so many requests a slot: the engine never waits for the next
+
+
+@engine_flags()
+def batch(
+    ref: RefArgument,
+    source: Annotated[str, typer.Option("-i", "--input", metavar="FILE", help="A prompt a line, in JSON; - is stdin.")],
+    target: Annotated[str, typer.Option("-o", "--output", metavar="FILE", help="An answer a line; - is stdout.")],
+    system: Annotated[str | None, typer.Option(help="A system message for lines that have none.")] = None,
+    raw: Annotated[bool, typer.Option("--raw", help="Send prompts as they are, without a chat template.")] = False,
+    max_tokens: Annotated[int, typer.Option(help="Stop an answer after so many tokens.")] = 512,
+    temperature: Annotated[float, typer.Option(help="0 always takes the likeliest token.")] = 0.8,
+    top_k: Annotated[int, typer.Option(help="Choose among so many tokens; 0 is all.")] = 40,
+    top_p: Annotated[float, typer.Option(help="Choose among tokens of this total probability.")] = 0.95,
+    min_p: Annotated[float, typer.Option(help="Drop tokens less likely than this share of the likeliest.")] = 0.05,
+    typical_p: TypicalOption = 1.0,
+    repeat_penalty: RepeatPenaltyOption = 1.0,
+    repeat_last_n: RepeatLastOption = 64,
+    frequency_penalty: FrequencyOption = 0.0,
+    presence_penalty: PresenceOption = 0.0,
+    logit_bias: BiasOption = None,
+    seed: Annotated[int | None, typer.Option(help="Same seed, same text; else each answer has its own.")] = None,
+    stop: Annotated[list[str] | None, typer.Option(metavar="TEXT", help="End before TEXT; may be repeated.")] = None,
+    stop_token: StopTokenOption = None,
+    ignore_eos: IgnoreEosOption = False,
+    grammar: GrammarOption = None,
+    json_schema: SchemaOption = None,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="An answer does not depend on the lines that it shares the engine with.")
+    ] = False,
+    restart: Annotated[bool, typer.Option("--restart", help="Overwrite the output, and begin anew.")] = False,
+    unchecked: Annotated[bool, typer.Option("--unchecked", help="Load it even if llstore check refuses it.")] = False,
+    engine: Wanted = NOTHING,
+    store: StoreOption = None,
+    json: JsonOption = False,
+    offline: OfflineOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Answer every line of a file, in order; the same command goes on where it was cut off."""
+    _refuse_contradictions(source, target, raw=raw, system=system, json=json)
+    wanted = parse_ref(ref)
+    sampling = Sampling(
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        min_p=min_p,
+        typical_p=typical_p,
+        repeat_penalty=repeat_penalty,
+        repeat_last_n=repeat_last_n,
+        frequency_penalty=frequency_penalty,
+        presence_penalty=presence_penalty,
+        logit_bias=sampling_options.biases(logit_bias),
+        seed=seed,
+        max_tokens=max_tokens,
+        stop=tuple(stop or ()),
+        stop_tokens=tuple(stop_token or ()),
+        ignore_eos=ignore_eos,
+        grammar=sampling_options.grammar(grammar, json_schema),
+    )
+    from ..runner.batch.batch import Batch
+    from ..runner.batch.reader import read_lines
+    from ..runner.batch.settings import BatchSettings
+    from .loading import leased
+    from .placing import placed, remark_tuned
+
+    with ExitStack() as held:
+        lines = held.enter_context(_input(source))
+        found = held.enter_context(opened(store, offline=offline, quiet=quiet))
+        with progress(quiet=quiet or json) as shown:
+            model = found.get(wanted, shown, accept=refuse_unrunnable)
+        files = held.enter_context(leased(found, model, unchecked=unchecked))
+        placement = placed(found, model.manifest, engine)
+        remark_tuned(placement, quiet=quiet)
+        name = wanted if isinstance(wanted, Name) else None
+        settings = BatchSettings(
+            model.manifest.model, name, sampling, system, raw, exact, kv_type=placement.engine.key_type
+        )
+        results = held.enter_context(_results(target, settings, restart=restart))
+        means = held.enter_context(_means(files, placement, settings, model))
+        show = held.enter_context(_shown(source, quiet=quiet or json))
+        tally = Batch(means, results, show).run(read_lines(lines))
+    _say(tally, target, json=json, quiet=quiet)
+    raise typer.Exit(FAILED if tally.failed else 0)
+
+
+def _refuse_contradictions(source: str, target: str, *, raw: bool, system: str | None, json: bool) -> None:
+    if raw and system is not None:
+        raise typer.BadParameter("--raw sends prompts as they are and takes no --system")
+    if json and target == "-":
+        raise typer.BadParameter("--json prints its document where -o - prints the answers: name a file")
+    if source == "-" and sys.stdin is None:
+        raise typer.BadParameter("-i - reads stdin, which is closed")
+    if all(name != "-" and Path(name).exists() for name in (source, target)) and Path(source).samefile(target):
+        raise typer.BadParameter("-i and -o are the same file")
+
+
+@contextmanager
+def _input(source: str) -> Iterator[BinaryIO]:
+    if source == "-":
+        yield sys.stdin.buffer
+        return
+    from ..store.disk import disk_errors
+    from ..store.errors import FileNotThere
+
+    path = Path(source)
+    if not path.exists():
+        raise FileNotThere(f"no file {path}")
+    with ExitStack() as held:
+        with disk_errors(path):
+            file = held.enter_context(path.open("rb"))
+        yield file
+
+
+@contextmanager
+def _results(target: str, settings: "BatchSettings", *, restart: bool) -> Iterator["FileResults | PipeResults"]:
+    from ..runner.batch.results import FileResults, PipeResults
+
+    path = Path(target)
+    if target == "-":
+        yield PipeResults(sys.stdout.buffer)
+    elif path.exists() and not path.is_file():
+        # A named pipe or a device takes what it is given, once.
+        with path.open("wb") as file:
+            yield PipeResults(file)
+    else:
+        with FileResults(path, settings.document(), restart=restart) as results:
+            yield results
+
+
+@contextmanager
+def _means(
+    files: list[Path], placement: "Placement", settings: "BatchSettings", model: GetResult
+) -> Iterator["Means"]:
+    from ..runner.batch.batch import Bounds, Means
+    from ..runner.engine.supervisor import EngineProcess
+    from ..runner.llama.model import LlamaModel, Loading
+
+    engine = replace(placement.engine, exact=settings.exact)
+    trained = model.manifest.facts.context_length or 0
+    bounds = Bounds(engine.context_size, engine.parallel * AHEAD, trained)
+    # The child loads the weights while this process loads the vocabulary.
+    with (
+        EngineProcess(files, engine, loading=placement.loading) as child,
+        LlamaModel(files, Loading(vocabulary_only=True)) as vocabulary,
+    ):
+        child.wait_ready()
+        yield Means(child, vocabulary, settings, bounds)
+
+
+@contextmanager
+def _shown(source: str, *, quiet: bool) -> Iterator[Callable[["Tally"], None]]:
+    if quiet or not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from .bars import lines_bar
+
+    with lines_bar(_count(source)) as show:
+        yield lambda tally: show(tally.lines, _pace(tally))
+
+
+def _count(source: str) -> int | None:
+    if source == "-" or not Path(source).is_file():
+        return None
+    from ..runner.batch.reader import read_lines
+
+    with Path(source).open("rb") as file:
+        return sum(1 for _ in read_lines(file))
+
+
+def _pace(tally: "Tally") -> str:
+    failed = f", {tally.failed} failed" if tally.failed else ""
+    return f"{tally.streamed / tally.seconds if tally.seconds else 0:.0f} tokens/s{failed}"
+
+
+def _say(tally: "Tally", target: str, *, json: bool, quiet: bool) -> None:
+    if json:
+        print_json(_document(tally))
+    else:
+        remark(_summary(tally), quiet=quiet)
+    if tally.failed:
+        remark(f"{tally.failed} of {tally.lines} lines have no answer: {_where(target)} says why", quiet=False)
+
+
+def _where(target: str) -> str:
+    return "the output" if target == "-" else target
+
+
+def _summary(tally: "Tally") -> str:
+    before = f", {tally.resumed} of them before" if tally.resumed else ""
+    tokens = f"{tally.completion_tokens} tokens in {tally.seconds:.1f} s, {tally.tokens_per_second:.1f} a second"
+    return f"{tally.lines} lines{before}: {tokens}"
+
+
+def _document(tally: "Tally") -> dict[str, object]:
+    return {
+        "lines": tally.lines,
+        "done": tally.done,
+        "failed": tally.failed,
+        "skipped": tally.resumed,
+        "prompt_tokens": tally.prompt_tokens,
+        "completion_tokens": tally.completion_tokens,
+        "seconds": round(tally.seconds, 4),
+        "tokens_per_second": round(tally.tokens_per_second, 2),
+    }
