@@ -23,7 +23,8 @@ PATIENCE = 60.0  # seconds after which one who waits goes ahead: whoever holds t
 class Cores(Closing):
     """One engine's part of the cores. All that name the same `folder`, in whatever process, share them.
 
-    The folder must be on this machine. With `least`, it gets no fewer threads than that, and waits longer for its turn. One thread at a time. Raises OSError for a folder that cannot be written.
+    The folder must be on this machine. With `least`, it gets no fewer threads than
+    that, and waits longer for its turn. One thread at a time. Raises OSError for a folder that cannot be written.
     """
 
     def __init__(self, folder: Path, *, cores: int | None = None, least: int = 1) -> None:
