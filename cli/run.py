@@ -14,7 +14,7 @@ from ..runner.placement.wanted import HARMLESS, NOTHING, Usual, Wanted
 from ..runner.weights import refuse_unrunnable, weights_of
 from ..store import Manifest, Ref, parse_ref
 from ..store.manifest import canonical
-from . import sampling_options
+from . import sampling_options, settings
 from .engine_options import engine_flags
 from .options import JsonOption, OfflineOption, QuietOption, RefArgument, StoreOption
 from .output import opened, print_json, progress, remark
@@ -32,6 +32,7 @@ from .sampling_options import (
 )
 
 if TYPE_CHECKING:
+    from ..runner.cores import AllCores, Cores
     from ..runner.llama.model import LlamaModel
     from ..runner.placement.placement import Placement
     from ..runner.receipts.receipt import Receipt
@@ -126,8 +127,9 @@ def _answer(wanted: Ref, ask: Ask, sampling: Sampling, way: _Way) -> None:
         with leased(found, result, unchecked=way.unchecked) as paths:
             placement = placed(found, result.manifest, way.engine, usual=_usual(ask, sampling))
             remark_tuned(placement, quiet=way.quiet)
-            with LlamaModel(paths, placement.loading) as model:
+            with LlamaModel(paths, placement.loading) as model, _cores(placement) as cores:
                 answer = _generator(model, ask, sampling, placement, way)
+                answer.share(cores)
                 _print(answer, silent=way.json)
                 recorded = _receipt(result.manifest, files, ask, model=model, made=answer.result) if target else None
     if target and recorded:
@@ -145,10 +147,17 @@ def _usual(ask: Ask, sampling: Sampling) -> Usual:
 def _generator(model: "LlamaModel", ask: Ask, sampling: Sampling, placement: "Placement", way: _Way) -> Generator:
     _remark_missing_template(model, ask, quiet=way.quiet)
     tokens = ask.tokens(model)
-    settings = placement.engine
+    engine = placement.engine
     if way.engine.context is None:
-        settings = placement.for_prompt(len(tokens), sampling.max_tokens, at_most=model.context_length)
-    return Generator(model, tokens, sampling, engine=settings)
+        engine = placement.for_prompt(len(tokens), sampling.max_tokens, at_most=model.context_length)
+    return Generator(model, tokens, sampling, engine=engine)
+
+
+def _cores(placement: "Placement") -> "Cores | AllCores":
+    from ..runner.cores import shared_cores
+
+    # As many threads at each step: fewer may change the last bits of a logit, and so a text.
+    return shared_cores(settings.cores_folder(), least=placement.engine.threads)
 
 
 def _print(answer: Generator, *, silent: bool) -> None:

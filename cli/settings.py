@@ -85,6 +85,11 @@ def data_folder() -> Path:
     return _folders()[2]
 
 
+def cores_folder() -> Path:
+    """Where this machine's engines agree on who computes."""
+    return data_folder() / "cores"
+
+
 def ollama_folders() -> list[Path]:
     """Where Ollama keeps its models: where OLLAMA_MODELS says, or where it puts them by itself."""
     told = os.environ.get("OLLAMA_MODELS")

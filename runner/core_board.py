@@ -15,7 +15,7 @@ from .errors import RunnerError
 
 SEATS = 256
 PATIENCE = 1.0  # seconds for somebody to close the door behind them; a stopped process never does
-_FIELDS = 4  # of a seat, eight bytes each: wants, holds, waits, used
+_FIELDS = 5  # of a seat, eight bytes each: wants, holds, waits, used, least
 _SIZE = (SEATS + 1) * _FIELDS * 8  # the first row has one number: how many seats were ever taken
 
 
@@ -64,10 +64,14 @@ class CoreBoard(Closing):
         """What those claim that want cores, by seat."""
         rows = self._rows[_FIELDS : (self._rows[0] + 1) * _FIELDS].tolist()
         return {
-            at // _FIELDS: Claim(rows[at], rows[at + 1], bool(rows[at + 2]), rows[at + 3])
+            at // _FIELDS: Claim(rows[at], rows[at + 1], bool(rows[at + 2]), rows[at + 3], rows[at + 4])
             for at in range(0, len(rows), _FIELDS)
             if rows[at]
         }
+
+    def need(self, least: int) -> None:
+        """Writes with how few cores this seat can do."""
+        self._rows[(self.seat + 1) * _FIELDS + 4] = least
 
     def write(self, wants: int, holds: int, *, waits: bool, used: int | None = None) -> None:
         """Writes what this seat claims."""

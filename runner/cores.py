@@ -12,6 +12,7 @@ from pathlib import Path
 from ..store.closing import Closing
 from .core_board import CoreBoard
 from .core_shares import Claim, allowed, next_in_line
+from .errors import RunnerError
 from .threads import usable_cores
 
 LOOK = 0.02  # seconds after which one who waits looks for itself, and whether those before it are alive
@@ -22,12 +23,14 @@ PATIENCE = 60.0  # seconds after which one who waits goes ahead: whoever holds t
 class Cores(Closing):
     """One engine's part of the cores. All that name the same `folder`, in whatever process, share them.
 
-    The folder must be on this machine. One thread at a time. Raises OSError for a folder that cannot be written.
+    The folder must be on this machine. With `least`, it gets no fewer threads than that, and waits longer for its turn. One thread at a time. Raises OSError for a folder that cannot be written.
     """
 
-    def __init__(self, folder: Path, *, cores: int | None = None) -> None:
+    def __init__(self, folder: Path, *, cores: int | None = None, least: int = 1) -> None:
         self._cores = cores or usable_cores()
+        self._least = min(least, self._cores)
         self._board = CoreBoard(folder)
+        self._board.need(self._least)
         self._seat = self._board.seat
         self._wants = self._holds = self._used = 0
         self._since = self._checked = time.monotonic_ns()
@@ -59,7 +62,7 @@ class Cores(Closing):
 
     def _take(self, wanted: int) -> int:
         others = self._others()
-        mine = Claim(wanted, self._holds, False, self._used)
+        mine = Claim(wanted, self._holds, False, self._used, self._least)
         if self._holds and allowed({**others, self._seat: mine}, self._seat, self._cores) == self._holds:
             self._wants = wanted
         else:
@@ -88,15 +91,15 @@ class Cores(Closing):
         until = time.monotonic() + PATIENCE
         while not self._claimed():
             if time.monotonic() > until:
-                self._holds = 1
-                self._board.write(wanted, 1, waits=False)
+                self._holds = self._least
+                self._board.write(wanted, self._least, waits=False)
                 return
             self._board.listen(LOOK)
             self._board.bury()
 
     def _claimed(self) -> bool:
         with self._board.door():
-            mine = Claim(self._wants, 0, False, self._used)
+            mine = Claim(self._wants, 0, False, self._used, self._least)
             self._holds = allowed({**self._others(), self._seat: mine}, self._seat, self._cores)
             self._board.write(self._wants, self._holds, waits=not self._holds, used=self._used)
         # What was given up, or is waited for, may be somebody's turn.
@@ -126,3 +129,14 @@ class AllCores(Closing):
 
     def rest(self) -> None:
         """Nobody waits."""
+
+
+def shared_cores(folder: Path | None, *, least: int = 1) -> Cores | AllCores:
+    """A part of the cores, of all those that name `folder`; all of them where that cannot be had."""
+    if folder is None:
+        return AllCores()
+    try:
+        return Cores(folder, least=least)
+    except (OSError, RunnerError):
+        # To share is to be polite; who cannot, computes all the same.
+        return AllCores()

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
+from .cores import AllCores, Cores
 from .engine.limits import Limits
 from .engine.request import Reason, Request, Update
 from .engine_settings import EngineSettings
@@ -61,7 +62,12 @@ class Generator:
     """
 
     def __init__(
-        self, model: "LlamaModel", prompt: list[int], sampling: Sampling, *, engine: EngineSettings | None = None
+        self,
+        model: "LlamaModel",
+        prompt: list[int],
+        sampling: Sampling,
+        *,
+        engine: EngineSettings | None = None,
     ) -> None:
         self._model = model
         self._prompt = prompt
@@ -70,11 +76,16 @@ class Generator:
         most = engine.context_size if engine else model.context_length
         size = context_size(len(prompt), sampling.max_tokens, at_most=most)
         self._engine = engine or EngineSettings(size, gpu_layers=model.gpu_layers)
+        self._cores: Cores | AllCores = AllCores()
         self._clock = _Clock()
         self._text: list[str] = []
         self._tokens: list[int] = []
         self._result: Generation | None = None
         self._pieces = self._run()
+
+    def share(self, cores: Cores | AllCores) -> None:
+        """Take turns with other engines at the machine's cores."""
+        self._cores = cores
 
     def __iter__(self) -> Iterator[str]:
         return self._pieces
@@ -94,8 +105,11 @@ class Generator:
             self._clock.ready()
             engine.submit(0, Request(tuple(self._prompt), self._sampling))
             while not engine.idle:
-                for update in engine.step():
+                with self._cores.taken(self._engine.threads):
+                    updates = engine.step()
+                for update in updates:
                     yield from self._take(update)
+            self._cores.rest()
 
     def _take(self, update: Update) -> Iterator[str]:
         for token in update.tokens:

@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
-from ..cores import AllCores, Cores
+from ..cores import AllCores, Cores, shared_cores
 from ..errors import InvalidMessage, RunnerError
 from .black_box import BlackBox
 from .channel import MAX_UNSENT, Channel
@@ -67,7 +67,9 @@ def _serve(build: Build, fd: int) -> None:
             channel.drain()
             return
         channel.send(ready)
-        with _shared(start) as cores:
+        # How many threads compute may change the last bits of what an exact engine says.
+        least = start.settings.threads if start.settings.exact else 1
+        with shared_cores(Path(start.cores) if start.cores else None, least=least) as cores:
             Service(engine, channel, box, cores).run()
 
 
@@ -130,16 +132,6 @@ class Service:
         except RunnerError as error:
             self._channel.send(Refused(id, error))
         self._box.note(())
-
-
-def _shared(start: Start) -> Cores | AllCores:
-    if start.cores is None:
-        return AllCores()
-    try:
-        return Cores(Path(start.cores))
-    except (OSError, RunnerError):
-        # To share is to be polite; who cannot, computes all the same.
-        return AllCores()
 
 
 def _numbers(stats: Any) -> dict[str, float]:

@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -29,14 +30,17 @@ def granted(cores: Cores, wanted: int) -> int:
 
 
 wants = st.lists(st.integers(1, 12), min_size=1, max_size=9)
+needs = st.lists(st.tuples(st.integers(1, 12), st.integers(1, 12)), min_size=1, max_size=9)
 
 
-@given(wants, st.integers(1, 8), st.lists(st.integers(0, 8), min_size=1, max_size=60))
+@given(needs, st.integers(1, 8), st.lists(st.integers(0, 8), min_size=1, max_size=60))
 def test_whoever_moves_when_no_core_is_held_twice_and_nobody_is_forgotten(
-    wanted: list[int], cores: int, moves: list[int]
+    wanted: list[tuple[int, int]], cores: int, moves: list[int]
 ) -> None:
     """Engines begin and end steps in any order; then each in turn, until all have had one."""
-    claims = {seat: Claim(want, 0, False, 0) for seat, want in enumerate(wanted)}
+    claims = {
+        seat: Claim(want, 0, False, 0, least=min(least, want, cores)) for seat, (want, least) in enumerate(wanted)
+    }
     for move in moves:
         step(claims, move % len(claims), cores)
         assert sum(claim.holds for claim in claims.values()) <= cores
@@ -51,11 +55,11 @@ def step(claims: dict[int, Claim], seat: int, cores: int) -> None:
     """Ends the step that this one is in, giving way if somebody waits; or begins one, if it may."""
     claim = claims[seat]
     if claim.holds:
-        claims[seat] = Claim(claim.wants, 0, False, claim.used + claim.holds)
+        claims[seat] = replace(claim, holds=0, waits=False, used=claim.used + claim.holds)
         return
     holds = allowed(claims, seat, cores)
-    assert holds <= claim.wants
-    claims[seat] = Claim(claim.wants, holds, not holds, claim.used)
+    assert holds == 0 or claim.least <= holds <= claim.wants
+    claims[seat] = replace(claim, holds=holds, waits=not holds)
 
 
 @given(wants, st.integers(1, 16))
