@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, BinaryIO
 
@@ -12,7 +12,7 @@ import typer
 from ..runner import Sampling
 from ..runner.placement.wanted import NOTHING, Wanted
 from ..runner.weights import refuse_unrunnable
-from ..store import GetResult, Name, parse_ref
+from ..store import GetResult, Name, Ref, parse_ref
 from . import sampling_options
 from .engine_options import engine_flags
 from .failure import FAILED
@@ -78,6 +78,8 @@ def batch(
 ) -> None:
     """Answer every line of a file, in order; the same command goes on where it was cut off."""
     _refuse_contradictions(source, target, raw=raw, system=system, json=json)
+    _refuse_no_text("--system", system or "")
+    _refuse_no_text("--stop", *(stop or ()))
     wanted = parse_ref(ref)
     sampling = Sampling(
         temperature=temperature,
@@ -97,30 +99,77 @@ def batch(
         ignore_eos=ignore_eos,
         grammar=sampling_options.grammar(grammar, json_schema),
     )
+    way = _Way(
+        source=source,
+        target=target,
+        system=system,
+        raw=raw,
+        engine=engine,
+        exact=exact,
+        restart=restart,
+        unchecked=unchecked,
+        store=store,
+        json=json,
+        offline=offline,
+        quiet=quiet,
+    )
+    _answer(wanted, sampling, way)
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """The flags beside the model and how tokens are chosen."""
+
+    source: str
+    target: str
+    system: str | None
+    raw: bool
+    engine: Wanted
+    exact: bool
+    restart: bool
+    unchecked: bool
+    store: str | None
+    json: bool
+    offline: bool
+    quiet: bool
+
+
+def _answer(wanted: Ref, sampling: Sampling, way: _Way) -> None:
+    # A missing extra shows before a model is fetched in vain.
     from ..runner.batch.batch import Batch
     from ..runner.batch.reader import read_lines
-    from ..runner.batch.settings import BatchSettings
     from .loading import leased
     from .placing import placed, remark_tuned
 
     with ExitStack() as held:
-        lines = held.enter_context(_input(source))
-        found = held.enter_context(opened(store, offline=offline, quiet=quiet))
-        with progress(quiet=quiet or json) as shown:
+        lines = held.enter_context(_input(way.source))
+        found = held.enter_context(opened(way.store, offline=way.offline, quiet=way.quiet))
+        with progress(quiet=way.quiet or way.json) as shown:
             model = found.get(wanted, shown, accept=refuse_unrunnable)
-        files = held.enter_context(leased(found, model, unchecked=unchecked))
-        placement = placed(found, model.manifest, engine)
-        remark_tuned(placement, quiet=quiet)
-        name = wanted if isinstance(wanted, Name) else None
-        settings = BatchSettings(
-            model.manifest.model, name, sampling, system, raw, exact, kv_type=placement.engine.key_type
-        )
-        results = held.enter_context(_results(target, settings, restart=restart))
+        files = held.enter_context(leased(found, model, unchecked=way.unchecked))
+        placement = placed(found, model.manifest, way.engine)
+        remark_tuned(placement, quiet=way.quiet)
+        settings = _settings(model, wanted, sampling, placement, way)
+        results = held.enter_context(_results(way.target, settings, restart=way.restart))
         means = held.enter_context(_means(files, placement, settings, model))
-        show = held.enter_context(_shown(source, quiet=quiet or json))
+        show = held.enter_context(_shown(way.source, quiet=way.quiet or way.json))
         tally = Batch(means, results, show).run(read_lines(lines))
-    _say(tally, target, json=json, quiet=quiet)
+    _say(tally, way)
     raise typer.Exit(FAILED if tally.failed else 0)
+
+
+def _settings(model: GetResult, wanted: Ref, sampling: Sampling, placement: "Placement", way: _Way) -> "BatchSettings":
+    from ..runner.batch.settings import BatchSettings
+
+    return BatchSettings(
+        model.manifest.model,
+        name=wanted if isinstance(wanted, Name) else None,
+        sampling=sampling,
+        system=way.system,
+        raw=way.raw,
+        exact=way.exact,
+        kv_type=placement.engine.key_type,
+    )
 
 
 def _refuse_contradictions(source: str, target: str, *, raw: bool, system: str | None, json: bool) -> None:
@@ -132,6 +181,13 @@ def _refuse_contradictions(source: str, target: str, *, raw: bool, system: str |
         raise typer.BadParameter("-i - reads stdin, which is closed")
     if all(name != "-" and Path(name).exists() for name in (source, target)) and Path(source).samefile(target):
         raise typer.BadParameter("-i and -o are the same file")
+
+
+def _refuse_no_text(flag: str, *values: str) -> None:
+    try:
+        "".join(values).encode()
+    except UnicodeEncodeError as error:
+        raise typer.BadParameter(f"{flag} is not UTF-8") from error
 
 
 @contextmanager
@@ -168,9 +224,7 @@ def _results(target: str, settings: "BatchSettings", *, restart: bool) -> Iterat
 
 
 @contextmanager
-def _means(
-    files: list[Path], placement: "Placement", settings: "BatchSettings", model: GetResult
-) -> Iterator["Means"]:
+def _means(files: list[Path], placement: "Placement", settings: "BatchSettings", model: GetResult) -> Iterator["Means"]:
     from ..runner.batch.batch import Bounds, Means
     from ..runner.engine.supervisor import EngineProcess
     from ..runner.llama.model import LlamaModel, Loading
@@ -212,17 +266,14 @@ def _pace(tally: "Tally") -> str:
     return f"{tally.streamed / tally.seconds if tally.seconds else 0:.0f} tokens/s{failed}"
 
 
-def _say(tally: "Tally", target: str, *, json: bool, quiet: bool) -> None:
-    if json:
+def _say(tally: "Tally", way: _Way) -> None:
+    if way.json:
         print_json(_document(tally))
     else:
-        remark(_summary(tally), quiet=quiet)
+        remark(_summary(tally), quiet=way.quiet)
     if tally.failed:
-        remark(f"{tally.failed} of {tally.lines} lines have no answer: {_where(target)} says why", quiet=False)
-
-
-def _where(target: str) -> str:
-    return "the output" if target == "-" else target
+        where = "the output" if way.target == "-" else way.target
+        remark(f"{tally.failed} of {tally.lines} lines have no answer: {where} says why", quiet=False)
 
 
 def _summary(tally: "Tally") -> str:

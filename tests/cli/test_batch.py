@@ -264,6 +264,7 @@ def test_a_full_disk_is_said_and_the_batch_goes_on_after(llstore: Command, tmp_p
         (("-i", "in", "-o", "out", "--parallel", "0"), (2, "parallel is 0")),
         (("-i", "in", "-o", "out", "--ctx", "0"), (2, "context is 0")),
         (("-i", "in", "-o", "out", "--temperature", "-1"), (2, "temperature is -1")),
+        (("-i", "in", "-o", "out", "--system", "\udcff"), (2, "--system is not UTF-8")),
         (("-i", "in", "-o", "away/out"), (1, "away/out")),
         (("-i", ".", "-o", "out"), (1, "is a directory")),
     ],
