@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, BinaryIO
 
@@ -30,6 +30,7 @@ from .sampling_options import (
     StopTokenOption,
     TypicalOption,
 )
+from .settings import cores_folder
 
 if TYPE_CHECKING:
     from ..runner.batch.batch import Means
@@ -65,9 +66,6 @@ def batch(
     ignore_eos: IgnoreEosOption = False,
     grammar: GrammarOption = None,
     json_schema: SchemaOption = None,
-    exact: Annotated[
-        bool, typer.Option("--exact", help="An answer does not depend on the lines that it shares the engine with.")
-    ] = False,
     restart: Annotated[bool, typer.Option("--restart", help="Overwrite the output, and begin anew.")] = False,
     unchecked: Annotated[bool, typer.Option("--unchecked", help="Load it even if llstore check refuses it.")] = False,
     engine: Wanted = NOTHING,
@@ -105,7 +103,6 @@ def batch(
         system=system,
         raw=raw,
         engine=engine,
-        exact=exact,
         restart=restart,
         unchecked=unchecked,
         store=store,
@@ -125,7 +122,6 @@ class _Way:
     system: str | None
     raw: bool
     engine: Wanted
-    exact: bool
     restart: bool
     unchecked: bool
     store: str | None
@@ -167,7 +163,7 @@ def _settings(model: GetResult, wanted: Ref, sampling: Sampling, placement: "Pla
         sampling=sampling,
         system=way.system,
         raw=way.raw,
-        exact=way.exact,
+        exact=placement.engine.exact,
         kv_type=placement.engine.key_type,
     )
 
@@ -226,15 +222,16 @@ def _results(target: str, settings: "BatchSettings", *, restart: bool) -> Iterat
 @contextmanager
 def _means(files: list[Path], placement: "Placement", settings: "BatchSettings", model: GetResult) -> Iterator["Means"]:
     from ..runner.batch.batch import Bounds, Means
+    from ..runner.engine.restarts import Keeping
     from ..runner.engine.supervisor import EngineProcess
     from ..runner.llama.model import LlamaModel, Loading
 
-    engine = replace(placement.engine, exact=settings.exact)
+    engine = placement.engine
     trained = model.manifest.facts.context_length or 0
     bounds = Bounds(engine.context_size, engine.parallel * AHEAD, trained)
     # The child loads the weights while this process loads the vocabulary.
     with (
-        EngineProcess(files, engine, loading=placement.loading) as child,
+        EngineProcess(files, engine, loading=placement.loading, keeping=Keeping(cores=cores_folder())) as child,
         LlamaModel(files, Loading(vocabulary_only=True)) as vocabulary,
     ):
         child.wait_ready()

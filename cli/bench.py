@@ -1,25 +1,23 @@
 """`llstore bench`."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
-from ..runner.weights import refuse_unrunnable, weights_of
+from ..runner.placement.wanted import NOTHING, Wanted
+from ..runner.weights import refuse_unrunnable
 from ..store import GetResult, Store, parse_ref
 from .bench_options import (
     BatchedGeneratedOption,
     BatchedOption,
     BatchedPromptOption,
-    BatchSizeOption,
     ConcurrencyOption,
-    FlashOption,
     GeneratedOption,
     LimitOption,
     MaxTokensOption,
-    ParallelOption,
     PeersOption,
     PlotOption,
     PromptOption,
@@ -29,10 +27,10 @@ from .bench_options import (
     RoundsOption,
     SecondsOption,
     SeedOption,
-    ThreadsOption,
     UncheckedOption,
 )
 from .bench_tables import document, print_results
+from .engine_options import engine_flags
 from .options import JsonOption, OfflineOption, QuietOption, RefArgument, StoreOption
 from .output import opened, print_json, progress, remark
 
@@ -41,6 +39,7 @@ if TYPE_CHECKING:
     from ..runner.engine_settings import EngineSettings
 
 
+@engine_flags()
 def bench(
     ref: RefArgument,
     peers: PeersOption = None,
@@ -59,10 +58,7 @@ def bench(
     limit: LimitOption = None,
     seed: SeedOption = 0,
     plot: PlotOption = None,
-    parallel: ParallelOption = 16,
-    threads: ThreadsOption = None,
-    batch_size: BatchSizeOption = 512,
-    flash_attn: FlashOption = True,
+    engine: Wanted = NOTHING,
     unchecked: UncheckedOption = False,
     store: StoreOption = None,
     json: JsonOption = False,
@@ -76,6 +72,7 @@ def bench(
     from ..runner.bench.speed import BatchedTest
     from ..runner.bench.suite import Plan
     from ..runner.bench.workload import Lengths
+    from .loading import leased
 
     plan = Plan(
         prompts=Lengths.parse(prompt_tokens),
@@ -91,12 +88,12 @@ def bench(
         limits=Limits.parse(limit) if limit else NO_LIMITS,
         rounds=rounds,
     )
-    settings = _settings(plan, parallel=parallel, threads=threads, batch_size=batch_size, flash_attention=flash_attn)
     _try(peers, plot)
     with opened(store, offline=offline, quiet=quiet) as found:
         with progress(quiet=quiet or json) as shown:
             model = found.get(wanted, shown, accept=refuse_unrunnable)
-        with _held(found, model, unchecked=unchecked) as files:
+        with leased(found, model, unchecked=unchecked) as files:
+            settings = _settings(plan, found, model, engine)
             results = _measured(plan, settings, files, peers=peers, quiet=quiet)
     _show(results, plan, settings, digest=str(model.manifest.model), plot=plot, json=json)
 
@@ -122,12 +119,12 @@ def _numbers(flag: str, text: str) -> tuple[int, ...]:
     return tuple(number for number in map(int, parts) if number)
 
 
-def _settings(plan: "Plan", **given: int | bool | None) -> "EngineSettings":
+def _settings(plan: "Plan", store: Store, model: GetResult, engine: Wanted) -> "EngineSettings":
     from ..runner.bench.contestants import room
-    from ..runner.engine_settings import EngineSettings
+    from .placing import placed
 
-    chosen: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    return EngineSettings(context_size=room(plan.room), **chosen)
+    enough = engine if engine.context else replace(engine, context=room(plan.room))
+    return placed(store, model.manifest, enough).engine
 
 
 def _try(peers: Path | None, plot: Path | None) -> None:
@@ -142,20 +139,6 @@ def _try(peers: Path | None, plot: Path | None) -> None:
         format_of(plot)
         if not plot.parent.is_dir():
             raise typer.BadParameter(f"{plot.parent} is no folder")
-
-
-@contextmanager
-def _held(store: Store, model: GetResult, *, unchecked: bool) -> Iterator[list[Path]]:
-    """The files of the weights, kept in the cache for as long; the gate must let them pass, unless told otherwise."""
-    from ..runner.gate import admit
-
-    files = weights_of(model.files)
-    with ExitStack() as held:
-        for file in files:
-            held.enter_context(store.cache.lease(file.entry.digest))
-        if not unchecked:
-            admit(model, store.cache)
-        yield [file.path for file in files]
 
 
 def _measured(

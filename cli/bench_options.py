@@ -33,8 +33,3 @@ LimitOption = Annotated[
 SeedOption = Annotated[int, typer.Option(help="Same seed, same requests at the same times.")]
 PlotOption = Annotated[Path | None, typer.Option(metavar="FILE", help="Draw it: FILE.png or FILE.svg.")]
 UncheckedOption = Annotated[bool, typer.Option("--unchecked", help="Load it even if llstore check refuses it.")]
-
-ParallelOption = Annotated[int, typer.Option(min=1, help="Slots of the engine.")]
-ThreadsOption = Annotated[int | None, typer.Option(min=1, help="Threads; by default one a core.")]
-BatchSizeOption = Annotated[int, typer.Option(min=1, help="Tokens in one llama_decode.")]
-FlashOption = Annotated[bool, typer.Option("--flash-attn/--no-flash-attn", help="Flash attention.")]

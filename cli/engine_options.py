@@ -71,6 +71,9 @@ def _wanted(
     unified: Annotated[
         bool | None, typer.Option("--kv-unified/--kv-split", help="One pool of KV cells for all sequences.")
     ] = None,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="An answer does not depend on those that share the engine with it.")
+    ] = False,
     no_fit: Annotated[bool, typer.Option("--no-fit", help="Try it even where memory seems not to suffice.")] = False,
 ) -> Wanted:
     return Wanted(
@@ -84,6 +87,7 @@ def _wanted(
         batch_size=batch_size,
         repack=repack,
         unified=unified,
+        exact=exact,
         check=not no_fit,
     )
 

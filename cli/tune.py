@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 LEAST_SECONDS = 1.0
 
 
-@engine_flags()
+@engine_flags(without=("exact",))
 def tune(
     ref: RefArgument,
     seconds: Annotated[float, typer.Option(metavar="S", help="Measure for about so long.", min=LEAST_SECONDS)] = 150.0,

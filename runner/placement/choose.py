@@ -73,6 +73,7 @@ class _Choosing:
             split=split,
             repack=repack,
             unified=unified,
+            exact=self._wanted.exact,
         )
         limited = any(choice.name == "context_size" and choice.reason == _FITS for choice in self._choices)
         return Placement(engine, found, tuple(self._choices), self._machine, limited=limited, tuned=self._tuned)

@@ -33,6 +33,7 @@ class Wanted:
     batch_size: int | None = None
     repack: bool | None = None
     unified: bool | None = None
+    exact: bool = False
     check: bool = True
 
 

@@ -136,7 +136,6 @@ def test_without_matplotlib_the_extra_is_named(llstore: Command, tmp_path: Path)
         (("--prompt-tokens", "9-3"), "range of tokens"),
         (("--npl", "1,x"), "--npl"),
         (("--concurrency", "-1"), "--concurrency"),
-        (("--parallel", "999"), "parallel"),
         (("--rate", "inf"), "rate"),
         (("--seconds", "nan"), "seconds"),
         (("--plot", "no/such/folder/a.png"), "folder"),
