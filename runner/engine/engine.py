@@ -156,7 +156,7 @@ class Engine(Closing):
         self.stats.decoded(len(sequences), seconds)
         for sequence in sequences:
             sequence.held += 1
-            self._scheduler.served(sequence, 1)
+        self._scheduler.served(sequences)
         self._say(list(enumerate(sequences)))
 
     def _idle(self, rows: int) -> Several[int]:
@@ -181,7 +181,7 @@ class Engine(Closing):
         self._pace.prefilled(len(chunk), seconds)
         self.stats.prefilled(len(chunk), seconds)
         sequence.held = end
-        self._scheduler.served(sequence, len(chunk))
+        self._scheduler.served([sequence], len(chunk))
         if last:
             self._say([(0, sequence)])
         if sequence.slot is not None and not sequence.prefilling:

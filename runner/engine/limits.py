@@ -7,12 +7,13 @@ MIB = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`queue` requests may wait; `prefix_bytes` of KV of past requests are kept in host memory for reuse,
-    and of sliding-window models, whose saved states forget what the window has passed, `shelves` whole ones.
+    """`queue` requests may wait; `prefix_bytes` of KV of past requests are kept in host memory for reuse, and of
+    sliding-window models, whose saved states forget what the window has passed, `shelves` whole ones.
 
     A step in which others decode reads as much prompt as takes `pause` seconds, or as long as their rows take if that
-    is more; while rows of another owner decode, never longer than `strangers` times what those rows take. A request
-    that has waited `ageing` seconds counts as one priority higher.
+    is more, or longer when more prompts are to be read than sequences decode; while rows of another owner decode, never
+    longer than `strangers` times what those rows take. A request that has waited `ageing` seconds counts as one
+    priority higher.
     """
 
     queue: int = 1024

@@ -1,5 +1,8 @@
 """How long steps take here, as measured: what a chunk of prompt may cost is a matter of time, not of tokens."""
 
+from collections import deque
+
+_LATEST = 4  # measurements of a chunk
 _NEWEST = 0.25  # the weight of the newest measurement
 _FIRST_CHUNK = 16  # tokens, while nothing was measured
 _BLOCK = 4  # rows
@@ -11,7 +14,8 @@ class Pace:
 
     def __init__(self) -> None:
         self._decode: dict[int, float] = {}
-        self._prefill: dict[int, float] = {}  # seconds a token, by the power of two that the chunk reached
+        # The latest seconds a token, by the power of two that the chunk reached.
+        self._prefill: dict[int, deque[float]] = {}
         self.token_seconds = 0.0  # of late, over all kinds of steps
 
     def decoded(self, rows: int, seconds: float) -> None:
@@ -21,8 +25,7 @@ class Pace:
 
     def prefilled(self, tokens: int, seconds: float) -> None:
         """A chunk of so many tokens took so long."""
-        size = _size(tokens)
-        self._prefill[size] = _mean(self._prefill.get(size), seconds / tokens)
+        self._prefill.setdefault(_size(tokens), deque(maxlen=_LATEST)).append(seconds / tokens)
         self.token_seconds = _mean(self.token_seconds or None, seconds / tokens)
 
     def best_rows(self, rows: int, *, most: int) -> int:
@@ -52,7 +55,10 @@ class Pace:
         return max(1, min(most, 2 * largest - 1, int(seconds / self._token_seconds(largest))))
 
     def _token_seconds(self, size: int) -> float:
-        return self._prefill[min(self._prefill, key=lambda known: abs(known.bit_length() - size.bit_length()))]
+        # Of the latest, the best: one slow moment of the machine is not how fast a chunk is. Nor does a token cost more
+        # in a larger chunk than in a smaller one, whatever was measured of the larger; so that one is tried again.
+        known = [min(latest) for other, latest in self._prefill.items() if other <= size]
+        return min(known) if known else min(self._prefill[min(self._prefill)])
 
 
 def _size(tokens: int) -> int:

@@ -4,6 +4,7 @@ A step is one llama_decode: a row of each sequence that decodes, or a chunk of o
 Prompt and rows in one batch would cost as much as in two, and make what a model says depend on who shares the batch.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ..errors import QueueFull
@@ -105,9 +106,13 @@ class Scheduler:
         self._due = {sequence.id for sequence in due} - {sequence.id for sequence in group}
         return Decode(group) if group else None
 
-    def served(self, sequence: Sequence, tokens: int) -> None:
-        """A request got so many tokens, read or made."""
-        self._shares.serve(sequence.owner, tokens)
+    def served(self, sequences: Iterable[Sequence], tokens: int = 1) -> None:
+        """Each of these requests got so many tokens, read or made."""
+        counts: dict[str, int] = {}
+        for sequence in sequences:
+            counts[sequence.owner] = counts.get(sequence.owner, 0) + tokens
+        for owner, count in counts.items():
+            self._shares.serve(owner, count)
 
     def _prompt(self, sequence: Sequence, *, limited: bool) -> Prefill:
         left = sequence.prefill_end - sequence.held
@@ -125,7 +130,9 @@ class Scheduler:
         owner = min(prefilling, key=self._claim).owner
         rows = pace.decode_seconds(len(decoding))
         strangers = any(sequence.owner != owner for sequence in decoding)
-        seconds = rows * self._limits.strangers if strangers else max(rows, self._limits.pause)
+        # With many to read for and few to wait, what they wait is well spent.
+        pause = self._limits.pause * max(1.0, len(prefilling) / max(1, len(decoding)))
+        seconds = rows * self._limits.strangers if strangers else max(rows, pause)
         return pace.chunk(seconds, most=self._batch_size)
 
     def _together(self, due: list[Sequence]) -> tuple[Sequence, ...]:

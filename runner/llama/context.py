@@ -10,8 +10,11 @@ from ...store.closing import Closing
 from ..engine_settings import KV_TYPES, RANGES, EngineSettings
 from ..errors import DecodeFailed, InvalidEngine, LoadFailed, PromptEmpty, PromptTooLong
 from .batch import Batch
-from .library import errors_logged, ll
+from .library import errors_logged, ll, quick
 from .model import LlamaModel
+
+_logits = quick.llama_get_logits
+_logits.restype, _logits.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
 
 Logits = np.ndarray[Any, np.dtype[np.float32]]
 
@@ -40,6 +43,8 @@ class LlamaContext(Closing):
         self.window = model.window
         self._batch = Batch(max(self.batch_size, settings.parallel))
         self._rows = 0  # of logits
+        self._logits_at = 0
+        self._all_logits: Logits = np.empty((0, 0), np.float32)
         self.lengths = [0] * (settings.parallel + spare)
         model.contexts.add(self)
 
@@ -118,10 +123,19 @@ class LlamaContext(Closing):
 
     def logits(self) -> Logits:
         """What was computed last, (rows, vocabulary_size) float32: a view, valid until the next decode."""
-        data = ll.llama_get_logits(self.handle) if self._rows else None
-        if not data:
+        address = _logits(self.handle) if self._rows else None
+        if not address:
             raise DecodeFailed("there are no logits: nothing was decoded, or the model gives none")
-        return np.ctypeslib.as_array(data, shape=(self._rows, self._model.vocabulary_size))
+        if address != self._logits_at:
+            # To make a view takes longer than to look for the likeliest token in it.
+            self._logits_at, self._all_logits = address, self._view(address)
+        return self._all_logits[: self._rows]
+
+    def _view(self, address: int) -> Logits:
+        # llama.cpp reserves a row for each slot, at least.
+        size = len(self.lengths) * self._model.vocabulary_size
+        found = np.ctypeslib.as_array((ctypes.c_float * size).from_address(address))
+        return found.reshape(len(self.lengths), self._model.vocabulary_size)
 
     def trim(self, slot: int, length: int) -> bool:
         """Forget what a slot holds beyond `length` tokens.

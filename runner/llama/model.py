@@ -60,6 +60,8 @@ class LlamaModel(Closing):
             raise LoadFailed("a model of no files")
         wanted = _ALL_LAYERS if loading.gpu_layers is None else loading.gpu_layers
         self._wanted_layers = wanted if ll.llama_supports_gpu_offload() else 0
+        self._pieces: dict[int, bytes] = {}
+        self._ends: dict[int, bool] = {}
         self.has_weights = not loading.vocabulary_only
         self._open = _load(sources, _params(loading, self._wanted_layers))
         self._vocab = ll.llama_model_get_vocab(self._open)
@@ -75,6 +77,8 @@ class LlamaModel(Closing):
         for context in tuple(self.contexts):
             context.close()
         handle, self._open = self._open, None
+        self._pieces.clear()
+        self._ends.clear()
         if handle:
             ll.llama_model_free(handle)
 
@@ -134,6 +138,13 @@ class LlamaModel(Closing):
 
     def piece(self, token: int) -> bytes:
         """The bytes of `token`, which may be part of a character; b"" for a special token."""
+        # A text uses few of the vocabulary's tokens, again and again.
+        found = self._pieces.get(token)
+        if found is None:
+            found = self._pieces[token] = self._piece(token)
+        return found
+
+    def _piece(self, token: int) -> bytes:
         room = 64
         while True:
             buffer = ctypes.create_string_buffer(room)
@@ -157,7 +168,10 @@ class LlamaModel(Closing):
 
     def is_end(self, token: int) -> bool:
         """Whether `token` ends a generation: end of sequence, of turn or of message."""
-        return bool(ll.llama_vocab_is_eog(self.vocabulary, self.known(token)))
+        found = self._ends.get(token)
+        if found is None:
+            found = self._ends[token] = bool(quick.llama_vocab_is_eog(self.vocabulary, self.known(token)))
+        return found
 
     @property
     def handle(self) -> Any:

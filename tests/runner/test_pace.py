@@ -20,6 +20,22 @@ def test_a_chunk_that_took_too_long_is_followed_by_a_shorter_one() -> None:
     assert pace.chunk(0.05, most=512) * 0.4 / first <= 0.05
 
 
+def test_one_slow_moment_does_not_shorten_chunks_for_good() -> None:
+    pace = Pace()
+    for size in (1, 4, 16, 64):
+        pace.prefilled(size, 0.0025 * size)
+    usual = pace.chunk(0.1, most=512)
+    for _ in range(10):
+        pace.prefilled(32, 0.8)
+        pace.prefilled(16, 0.4)
+    shortened = pace.chunk(0.1, most=512)
+    assert shortened > usual / 3
+    for _ in range(10):
+        chunk = pace.chunk(0.1, most=512)
+        pace.prefilled(chunk, 0.0025 * chunk)
+    assert pace.chunk(0.1, most=512) == usual
+
+
 def test_steps_are_judged_by_the_nearest_number_of_rows() -> None:
     pace = Pace()
     assert pace.decode_seconds(4) == 0.0

@@ -96,7 +96,7 @@ class Bench:
         assert sequence.id in self.scheduler.running
         self.read[sequence.id] += range(sequence.held, sequence.held + count)
         sequence.held += count
-        self.scheduler.served(sequence, count)
+        self.scheduler.served([sequence], count)
         self.tokens[sequence.owner] = self.tokens.get(sequence.owner, 0) + count
 
     def choose(self, sequence: Sequence) -> None:
