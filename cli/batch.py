@@ -13,23 +13,11 @@ from ..runner import Sampling
 from ..runner.placement.wanted import NOTHING, Wanted
 from ..runner.weights import refuse_unrunnable
 from ..store import GetResult, Name, Ref, parse_ref
-from . import sampling_options
 from .engine_options import engine_flags
 from .failure import FAILED
 from .options import JsonOption, OfflineOption, QuietOption, RefArgument, StoreOption
 from .output import opened, print_json, progress, remark
-from .sampling_options import (
-    BiasOption,
-    FrequencyOption,
-    GrammarOption,
-    IgnoreEosOption,
-    PresenceOption,
-    RepeatLastOption,
-    RepeatPenaltyOption,
-    SchemaOption,
-    StopTokenOption,
-    TypicalOption,
-)
+from .sampling_options import USUAL, sampling_flags
 from .settings import cores_folder
 
 if TYPE_CHECKING:
@@ -42,6 +30,7 @@ if TYPE_CHECKING:
 AHEAD = 2  # so many requests a slot: the engine never waits for the next
 
 
+@sampling_flags
 @engine_flags()
 def batch(
     ref: RefArgument,
@@ -49,23 +38,7 @@ def batch(
     target: Annotated[str, typer.Option("-o", "--output", metavar="FILE", help="An answer a line; - is stdout.")],
     system: Annotated[str | None, typer.Option(help="A system message for lines that have none.")] = None,
     raw: Annotated[bool, typer.Option("--raw", help="Send prompts as they are, without a chat template.")] = False,
-    max_tokens: Annotated[int, typer.Option(help="Stop an answer after so many tokens.")] = 512,
-    temperature: Annotated[float, typer.Option(help="0 always takes the likeliest token.")] = 0.8,
-    top_k: Annotated[int, typer.Option(help="Choose among so many tokens; 0 is all.")] = 40,
-    top_p: Annotated[float, typer.Option(help="Choose among tokens of this total probability.")] = 0.95,
-    min_p: Annotated[float, typer.Option(help="Drop tokens less likely than this share of the likeliest.")] = 0.05,
-    typical_p: TypicalOption = 1.0,
-    repeat_penalty: RepeatPenaltyOption = 1.0,
-    repeat_last_n: RepeatLastOption = 64,
-    frequency_penalty: FrequencyOption = 0.0,
-    presence_penalty: PresenceOption = 0.0,
-    logit_bias: BiasOption = None,
-    seed: Annotated[int | None, typer.Option(help="Same seed, same text; else each answer has its own.")] = None,
-    stop: Annotated[list[str] | None, typer.Option(metavar="TEXT", help="End before TEXT; may be repeated.")] = None,
-    stop_token: StopTokenOption = None,
-    ignore_eos: IgnoreEosOption = False,
-    grammar: GrammarOption = None,
-    json_schema: SchemaOption = None,
+    sampling: Sampling = USUAL,
     restart: Annotated[bool, typer.Option("--restart", help="Overwrite the output, and begin anew.")] = False,
     unchecked: Annotated[bool, typer.Option("--unchecked", help="Load it even if llstore check refuses it.")] = False,
     engine: Wanted = NOTHING,
@@ -77,26 +50,7 @@ def batch(
     """Answer every line of a file, in order; the same command goes on where it was cut off."""
     _refuse_contradictions(source, target, raw=raw, system=system, json=json)
     _refuse_no_text("--system", system or "")
-    _refuse_no_text("--stop", *(stop or ()))
     wanted = parse_ref(ref)
-    sampling = Sampling(
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-        min_p=min_p,
-        typical_p=typical_p,
-        repeat_penalty=repeat_penalty,
-        repeat_last_n=repeat_last_n,
-        frequency_penalty=frequency_penalty,
-        presence_penalty=presence_penalty,
-        logit_bias=sampling_options.biases(logit_bias),
-        seed=seed,
-        max_tokens=max_tokens,
-        stop=tuple(stop or ()),
-        stop_tokens=tuple(stop_token or ()),
-        ignore_eos=ignore_eos,
-        grammar=sampling_options.grammar(grammar, json_schema),
-    )
     way = _Way(
         source=source,
         target=target,

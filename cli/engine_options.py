@@ -1,15 +1,12 @@
 """The flags of an engine, which several commands share, and what they mean for a model."""
 
-import inspect
 from collections.abc import Callable
-from functools import wraps
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated
 
 import typer
 
 from ..runner.placement.wanted import FlashAttention, Wanted
-
-_PARAMETER = "engine"
+from .flags import Command, flags
 
 CtxOption = Annotated[int | None, typer.Option("--ctx", metavar="N", help="Tokens of context for each sequence.")]
 ParallelOption = Annotated[
@@ -20,30 +17,12 @@ KvTypeOption = Annotated[
 ]
 
 
-def engine_flags(*, without: tuple[str, ...] = ()) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def engine_flags(*, without: tuple[str, ...] = ()) -> Callable[[Command], Command]:
     """Gives a command the flags of an engine: it gets them as its parameter `engine`, a Wanted.
 
     `without` leaves out some, by their names in `_wanted`. What the flags mean for a model says `placing.placed`.
     """
-
-    def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        flags = [flag for name, flag in _flags().items() if name not in without]
-
-        @wraps(command)
-        def called(**given: Any) -> None:
-            command(**{_PARAMETER: _wanted(**{flag.name: given.pop(flag.name) for flag in flags}), **given})
-
-        own = inspect.signature(command).parameters.values()
-        parameters = [new for old in own for new in (flags if old.name == _PARAMETER else [old])]
-        # typer reads a command's flags from its signature.
-        called.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-            [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
-        )
-        hints = {**get_type_hints(command, include_extras=True), **get_type_hints(_wanted, include_extras=True)}
-        called.__annotations__ = {parameter.name: hints[parameter.name] for parameter in parameters}
-        return called
-
-    return decorate
+    return flags("engine", _wanted, without=without)
 
 
 def _wanted(
@@ -90,7 +69,3 @@ def _wanted(
         exact=exact,
         check=not no_fit,
     )
-
-
-def _flags() -> dict[str, inspect.Parameter]:
-    return dict(inspect.signature(_wanted).parameters)

@@ -14,22 +14,11 @@ from ..runner.placement.wanted import HARMLESS, NOTHING, Usual, Wanted
 from ..runner.weights import refuse_unrunnable, weights_of
 from ..store import Manifest, Ref, parse_ref
 from ..store.manifest import canonical
-from . import sampling_options, settings
+from . import settings
 from .engine_options import engine_flags
 from .options import JsonOption, OfflineOption, QuietOption, RefArgument, StoreOption
 from .output import opened, print_json, progress, remark
-from .sampling_options import (
-    BiasOption,
-    FrequencyOption,
-    GrammarOption,
-    IgnoreEosOption,
-    PresenceOption,
-    RepeatLastOption,
-    RepeatPenaltyOption,
-    SchemaOption,
-    StopTokenOption,
-    TypicalOption,
-)
+from .sampling_options import USUAL, sampling_flags
 
 if TYPE_CHECKING:
     from ..runner.cores import AllCores, Cores
@@ -41,29 +30,14 @@ if TYPE_CHECKING:
 _TEMPLATE = 1024  # tokens that a chat template may add to what people write
 
 
+@sampling_flags
 @engine_flags(without=("parallel", "unified"))
 def run(
     ref: RefArgument,
     prompt: Annotated[str, typer.Option("-p", "--prompt", help="The prompt; - reads it from stdin.")],
     system: Annotated[str | None, typer.Option(help='A system message; "" is an empty one.')] = None,
     raw: Annotated[bool, typer.Option("--raw", help="Send the prompt as it is, without a chat template.")] = False,
-    max_tokens: Annotated[int, typer.Option(help="Stop after so many tokens.")] = 512,
-    temperature: Annotated[float, typer.Option(help="0 always takes the likeliest token.")] = 0.8,
-    top_k: Annotated[int, typer.Option(help="Choose among so many tokens; 0 is all.")] = 40,
-    top_p: Annotated[float, typer.Option(help="Choose among tokens of this total probability.")] = 0.95,
-    min_p: Annotated[float, typer.Option(help="Drop tokens less likely than this share of the likeliest.")] = 0.05,
-    typical_p: TypicalOption = 1.0,
-    repeat_penalty: RepeatPenaltyOption = 1.0,
-    repeat_last_n: RepeatLastOption = 64,
-    frequency_penalty: FrequencyOption = 0.0,
-    presence_penalty: PresenceOption = 0.0,
-    logit_bias: BiasOption = None,
-    seed: Annotated[int | None, typer.Option(help="Same seed, same text.")] = None,
-    stop: Annotated[list[str] | None, typer.Option(metavar="TEXT", help="End before TEXT; may be repeated.")] = None,
-    stop_token: StopTokenOption = None,
-    ignore_eos: IgnoreEosOption = False,
-    grammar: GrammarOption = None,
-    json_schema: SchemaOption = None,
+    sampling: Sampling = USUAL,
     receipt: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write there what `llstore replay` needs to run this again.")
     ] = None,
@@ -78,24 +52,6 @@ def run(
     if raw and system is not None:
         raise typer.BadParameter("--raw sends the prompt as it is and takes no --system")
     wanted = parse_ref(ref)
-    sampling = Sampling(
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-        min_p=min_p,
-        typical_p=typical_p,
-        repeat_penalty=repeat_penalty,
-        repeat_last_n=repeat_last_n,
-        frequency_penalty=frequency_penalty,
-        presence_penalty=presence_penalty,
-        logit_bias=sampling_options.biases(logit_bias),
-        seed=seed,
-        max_tokens=max_tokens,
-        stop=_stops(stop or []),
-        stop_tokens=tuple(stop_token or ()),
-        ignore_eos=ignore_eos,
-        grammar=sampling_options.grammar(grammar, json_schema),
-    )
     ask = _ask(_read_stdin() if prompt == "-" else prompt, system, raw=raw)
     _answer(wanted, ask, sampling, _Way(engine, receipt, unchecked, store, json, offline, quiet))
 
@@ -210,12 +166,6 @@ def _ask(prompt: str, system: str | None, *, raw: bool) -> Ask:
         return Raw(prompt)
     first = (Message("system", system),) if system is not None else ()
     return Chat((*first, Message("user", prompt)))
-
-
-def _stops(stop: list[str]) -> tuple[str, ...]:
-    if any(text != _unicode(text) for text in stop):
-        raise typer.BadParameter("--stop is not UTF-8")
-    return tuple(stop)
 
 
 def _unicode(text: str) -> str:
