@@ -194,6 +194,8 @@ class Engine(Closing):
         try:
             decode()
         except DecodeFailed as error:
+            if self._context.closed:
+                raise
             for sequence in sequences:
                 self._end(sequence, "error", error=str(error))
             return None

@@ -39,7 +39,6 @@ class LlamaContext(Closing):
         if not self._open:
             size = f"{settings.parallel} x {settings.context_size}" if settings.parallel > 1 else settings.context_size
             raise LoadFailed(f"llama.cpp cannot make a context of {size} tokens: {errors_logged.summary()}")
-        self._memory = ll.llama_get_memory(self._open)
         self.window = model.window
         self._batch = Batch(max(self.batch_size, settings.parallel))
         self._rows = 0  # of logits
@@ -144,9 +143,9 @@ class LlamaContext(Closing):
         """
         if length >= self.lengths[self._known(slot)]:
             return True
-        kept = length > 0 and bool(ll.llama_memory_seq_rm(self._memory, slot, length, -1)) and self._sees(slot, length)
+        kept = length > 0 and bool(ll.llama_memory_seq_rm(self._memory(), slot, length, -1)) and self._sees(slot, length)
         if not kept:
-            ll.llama_memory_seq_rm(self._memory, slot, -1, -1)
+            ll.llama_memory_seq_rm(self._memory(), slot, -1, -1)
         self.lengths[slot] = length if kept else 0
         return kept or length == 0
 
@@ -175,7 +174,7 @@ class LlamaContext(Closing):
         """
         self.trim(target, 0)
         length = self.lengths[self._known(source)]
-        ll.llama_memory_seq_cp(self._memory, source, self._known(target), -1, -1)
+        ll.llama_memory_seq_cp(self._memory(), source, self._known(target), -1, -1)
         self.lengths[target] = length
         # llama.cpp copies when it computes next; by then the source may hold something else.
         self.trim(target, min(length, self.room - 1))
@@ -184,7 +183,7 @@ class LlamaContext(Closing):
 
     def whole(self, slot: int) -> bool:
         """Whether a slot holds its tokens from the first on."""
-        return int(ll.llama_memory_seq_pos_min(self._memory, self._known(slot))) == 0
+        return int(ll.llama_memory_seq_pos_min(self._memory(), self._known(slot))) == 0
 
     def use_threads(self, threads: int) -> None:
         """Compute with so many threads from now on."""
@@ -196,6 +195,14 @@ class LlamaContext(Closing):
         if self._open is None:
             raise DecodeFailed("the context is closed")
         return self._open
+
+    @property
+    def closed(self) -> bool:
+        """Whether it holds nothing any more."""
+        return self._open is None
+
+    def _memory(self) -> Any:
+        return ll.llama_get_memory(self.handle)
 
     def _decode(self, batch: Any, *, rows: int) -> None:
         self._rows = 0
@@ -209,11 +216,11 @@ class LlamaContext(Closing):
     def _resync(self) -> None:
         """After a failure, llama.cpp knows best what each slot holds."""
         for slot in range(len(self.lengths)):
-            self.lengths[slot] = int(ll.llama_memory_seq_pos_max(self._memory, slot)) + 1
+            self.lengths[slot] = int(ll.llama_memory_seq_pos_max(self._memory(), slot)) + 1
 
     def _sees(self, slot: int, length: int) -> bool:
         """Whether a slot holds every token that the next one attends to."""
-        first = int(ll.llama_memory_seq_pos_min(self._memory, slot))
+        first = int(ll.llama_memory_seq_pos_min(self._memory(), slot))
         return first == 0 or (self.window > 0 and 0 <= first <= length - self.window)
 
     def _room_for(self, slot: int, count: int) -> int:

@@ -236,3 +236,20 @@ def test_the_build_is_read_from_the_library() -> None:
 def test_only_the_cpus_features_are_the_cpus() -> None:
     info = "CUDA : ARCHS = 900 | USE_GRAPHS = 1 | CPU : AVX2 = 1 | AVX512 = 0 | FMA = 1"
     assert cpu_features(info) == ("AVX2", "FMA")
+
+
+def test_a_closed_context_does_nothing_more(model: LlamaModel) -> None:
+    context = LlamaContext(model, EngineSettings(256, parallel=2))
+    context.decode([1, 2, 3])
+    state = context.save(0)
+    context.close()
+    for ask in (
+        lambda: context.trim(0, 1),
+        lambda: context.step([0], [1]),
+        lambda: context.save(0),
+        lambda: context.restore(1, state, 3),
+        lambda: context.copy(0, 1),
+        lambda: context.whole(0),
+    ):
+        with pytest.raises(DecodeFailed):
+            ask()
