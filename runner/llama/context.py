@@ -143,7 +143,7 @@ class LlamaContext(Closing):
         """
         if length >= self.lengths[self._known(slot)]:
             return True
-        kept = length > 0 and bool(ll.llama_memory_seq_rm(self._memory(), slot, length, -1)) and self._sees(slot, length)
+        kept = length > 0 and ll.llama_memory_seq_rm(self._memory(), slot, length, -1) and self._sees(slot, length)
         if not kept:
             ll.llama_memory_seq_rm(self._memory(), slot, -1, -1)
         self.lengths[slot] = length if kept else 0

@@ -176,7 +176,7 @@ def test_a_killed_batch_goes_on_without_doing_a_line_twice(
 def test_ctrl_c_leaves_no_engine_and_the_batch_goes_on(
     llstore: Command, home: Path, tmp_path: Path, stored: str
 ) -> None:
-    source, target = write(tmp_path / "in.jsonl", prompts(100, max_tokens=100)), tmp_path / "out.jsonl"
+    source, target = write(tmp_path / "in.jsonl", prompts(20_000, max_tokens=100)), tmp_path / "out.jsonl"
     with started(home, stored, "-i", source, "-o", target, "--parallel", "2") as process:
         wait_until(lambda: lines_in(target) >= 3)
         engines = children(process.pid)
@@ -207,7 +207,7 @@ def test_a_batch_that_is_done_is_kept_until_told_otherwise(llstore: Command, tmp
 def test_a_batch_begun_with_other_settings_is_refused(
     llstore: Command, home: Path, tmp_path: Path, stored: str
 ) -> None:
-    source, target = write(tmp_path / "in.jsonl", prompts(100, max_tokens=100)), tmp_path / "out.jsonl"
+    source, target = write(tmp_path / "in.jsonl", prompts(20_000, max_tokens=100)), tmp_path / "out.jsonl"
     with started(home, stored, "-i", source, "-o", target, "--parallel", "2") as process:
         wait_until(lambda: lines_in(target) >= 1)
         busy = llstore("batch", stored, "-i", source, "-o", target, *ONE)
@@ -218,7 +218,7 @@ def test_a_batch_begun_with_other_settings_is_refused(
     assert other.returncode == 1
     assert "temperature was 0.8 and is 0.0" in other.stderr
     assert "--restart" in other.stderr
-    write(source, [{"prompt": "Another"}, *prompts(100)[1:]])
+    write(source, [{"prompt": "Another"}, *prompts(20_000)[1:]])
     assert "not those that were answered" in llstore("batch", stored, "-i", source, "-o", target, *ONE).stderr
 
 
