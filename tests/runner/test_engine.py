@@ -84,7 +84,7 @@ def alone(model: LlamaModel, request: Request, **changes: object) -> tuple[str, 
 
 
 def test_in_exact_mode_an_answer_is_the_same_whoever_shares_the_batch_and_whenever_they_come(model: LlamaModel) -> None:
-    requests = [greedy(model, prompt) for prompt in PROMPTS]
+    requests = [greedy(model, prompt, tokens=12) for prompt in PROMPTS]
     wanted = [alone(model, request, exact=True) for request in requests]
     with Engine(model, settings(exact=True)) as engine:
 
@@ -92,7 +92,7 @@ def test_in_exact_mode_an_answer_is_the_same_whoever_shares_the_batch_and_whenev
             if step % 5 == 0 and step // 5 < len(requests):
                 engine.submit(step // 5, requests[step // 5])
 
-        engine.submit(99, greedy(model, "Company.", tokens=60))
+        engine.submit(99, greedy(model, "Company.", tokens=40))
         answers = run(engine, before_step=arrive)
     assert [(answers.text[n], answers.tokens[n]) for n in range(len(requests))] == wanted
 
