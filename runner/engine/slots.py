@@ -35,11 +35,6 @@ class Slots:
         return [sequence for sequence in self._seats if sequence is not None]
 
     @property
-    def free(self) -> int:
-        """How many slots are empty."""
-        return self._seats.count(None)
-
-    @property
     def idle(self) -> range:
         """The empty slots right behind those that decode."""
         first = self._decoding

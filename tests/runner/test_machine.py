@@ -35,8 +35,8 @@ def test_the_narrowest_group_above_a_process_limits_it(tmp_path: Path) -> None:
             "sys/fs/cgroup/team/mine/memory.max": f"{900 * MIB}\n",
             "sys/fs/cgroup/team/mine/memory.current": f"{500 * MIB}\n",
             "sys/fs/cgroup/team/mine/memory.stat": f"anon {300 * MIB}\ninactive_file {150 * MIB}\nactive_file {MIB}\n",
-            "sys/fs/cgroup/work/memory.max": "max\n",
-            "sys/fs/cgroup/work/memory.current": f"{500 * MIB}\n",
+            "sys/fs/cgroup/team/memory.max": "max\n",
+            "sys/fs/cgroup/team/memory.current": f"{500 * MIB}\n",
             "proc/meminfo": f"MemTotal: 9999999 kB\nMemAvailable: {800 * 1024} kB\n",
         },
     )

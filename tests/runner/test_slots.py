@@ -37,7 +37,7 @@ def test_those_that_decode_are_neighbours_from_the_first_slot_and_find_their_kv_
     seated: list[Sequence] = []
     decoding: list[Sequence] = []
     for n, (event, pick) in enumerate(happened):
-        if event == "seat" and slots.free:
+        if event == "seat" and len(seated) < SLOTS:
             seated.append(sequence(n))
             memory.held[slots.seat(seated[-1])] = n
         elif event == "join" and (waiting := [one for one in seated if one not in decoding]):
@@ -51,7 +51,7 @@ def test_those_that_decode_are_neighbours_from_the_first_slot_and_find_their_kv_
             assert gone.slot is None
         assert sorted(one.slot for one in decoding) == list(range(len(decoding)))
         assert all(memory.held[one.slot] == one.id for one in seated)
-        assert slots.free == SLOTS - len(seated)
+        assert {one.id for one in slots.seated} == {one.id for one in seated}
 
 
 def test_where_density_does_not_matter_nobody_moves() -> None:
