@@ -152,7 +152,7 @@ class Batch:
             return
         pending = _Pending(line, job, [[] for _ in job.samplings], [None] * len(job.samplings))
         for choice, sampling in enumerate(job.samplings):
-            self._submit(pending, choice, Request(prompt, _seeded(sampling)))
+            self._submit(pending, choice, Request(prompt, _seeded(sampling), patient=True))
 
     def _prompt(self, job: Job) -> tuple[int, ...]:
         tokens = tuple(job.ask.tokens(self._model))

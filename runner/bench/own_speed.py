@@ -13,10 +13,10 @@ from .speed import BatchedSpeed, BatchedTest, Speed
 from .workload import Asked, Lengths, Workload
 
 
-def request_of(asked: Asked) -> Request:
+def request_of(asked: Asked, *, patient: bool = False) -> Request:
     """A greedy request that goes on until it has its tokens."""
     sampling = Sampling(temperature=0.0, max_tokens=asked.max_tokens, ignore_eos=True)
-    return Request(asked.prompt, sampling, share=asked.owner)
+    return Request(asked.prompt, sampling, share=asked.owner, patient=patient)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class SpeedTest:
         drawn = Workload(self._words, Lengths(prompt, prompt), Lengths(generated, generated), self._seed).asks()
         for _ in range(parallel):
             self._number += 1
-            self._engine.submit(self._number, request_of(next(drawn)))
+            self._engine.submit(self._number, request_of(next(drawn), patient=True))
 
     def _steps(self) -> Iterator[_Step]:
         before = copy(self._engine.stats)

@@ -161,8 +161,10 @@ class Engine(Closing):
 
     def _idle(self, rows: int) -> Several[int]:
         """Slots that get a row for nobody, because more rows are faster."""
+        if rows == 1 or self._settings.exact:
+            return ()
         idle = self._kv.idle
-        if self._settings.exact or rows != idle.start:
+        if rows != idle.start:
             return ()
         return idle[: self._pace.best_rows(rows, most=rows + len(idle)) - rows]
 

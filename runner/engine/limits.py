@@ -10,15 +10,16 @@ class Limits:
     """`queue` requests may wait; `prefix_bytes` of KV of past requests are kept in host memory for reuse, and of
     sliding-window models, whose saved states forget what the window has passed, `shelves` whole ones.
 
-    A step in which others decode reads as much prompt as takes `pause` seconds, or as long as their rows take if that
-    is more, or longer when more prompts are to be read than sequences decode; while rows of another owner decode, never
-    longer than `strangers` times what those rows take. A request that has waited `ageing` seconds counts as one
-    priority higher.
+    Between two rounds of rows, as much prompt is read as takes `pause` seconds, `patience` seconds where all that
+    decode are patient, or as long as their rows take if that is more; longer when more prompts are to be read than
+    sequences decode; but while rows of another owner decode, never longer than `strangers` times what those rows take.
+    A request that has waited `ageing` seconds counts as one priority higher.
     """
 
     queue: int = 1024
     prefix_bytes: int = 1024 * MIB
     shelves: int = 2
     pause: float = 0.1
+    patience: float = 10.0
     strangers: float = 0.8
     ageing: float = 10.0

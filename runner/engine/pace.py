@@ -45,14 +45,14 @@ class Pace:
         nearest = min(self._decode, key=lambda known: abs(known - rows))
         return self._decode[nearest] * min(1.0, rows / nearest)
 
-    def chunk(self, seconds: float, *, most: int) -> int:
+    def chunk(self, seconds: float) -> int:
         """How many tokens of prompt take no longer than that; at least 1."""
         if not self._prefill:
-            return min(_FIRST_CHUNK, most)
+            return _FIRST_CHUNK
         fits = [size for size in _SIZES if size * self._token_seconds(size) <= seconds]
         largest = max(fits, default=1)
         # Between this size and the next, a token costs as much as at this one.
-        return max(1, min(most, 2 * largest - 1, int(seconds / self._token_seconds(largest))))
+        return max(1, min(2 * largest - 1, int(seconds / self._token_seconds(largest))))
 
     def _token_seconds(self, size: int) -> float:
         # Of the latest, the best: one slow moment of the machine is not how fast a chunk is. Nor does a token cost more

@@ -66,8 +66,8 @@ class Scheduler:
 
     def expired(self, now: float) -> list[Sequence]:
         """Requests whose time is up."""
-        everyone = (*self.waiting.values(), *self.running.values())
-        return [sequence for sequence in everyone if sequence.expires <= now]
+        groups = self.running, self.waiting
+        return [sequence for group in groups for sequence in group.values() if sequence.expires <= now]
 
     def next_seat(self, now: float) -> Sequence | None:
         """Who is to get a slot, if there is one: it then counts as running."""
@@ -94,8 +94,10 @@ class Scheduler:
 
     def next_step(self, pace: Pace) -> Step | None:
         """What to compute next; None when nothing runs. A round is a row for all that decode, then some prompt."""
-        prefilling = [sequence for sequence in self.running.values() if sequence.prefilling]
-        decoding = [sequence for sequence in self.running.values() if not sequence.prefilling]
+        prefilling: list[Sequence] = []
+        decoding: list[Sequence] = []
+        for sequence in self.running.values():
+            (prefilling if sequence.prefilling else decoding).append(sequence)
         due = [sequence for sequence in decoding if sequence.id in self._due]
         if not due:
             if prefilling and (self._budget > 0 or not decoding):
@@ -130,10 +132,12 @@ class Scheduler:
         owner = min(prefilling, key=self._claim).owner
         rows = pace.decode_seconds(len(decoding))
         strangers = any(sequence.owner != owner for sequence in decoding)
+        patient = all(sequence.request.patient for sequence in decoding)
+        pause = self._limits.patience if patient else self._limits.pause
         # With many to read for and few to wait, what they wait is well spent.
-        pause = self._limits.pause * max(1.0, len(prefilling) / max(1, len(decoding)))
+        pause *= max(1.0, len(prefilling) / max(1, len(decoding)))
         seconds = rows * self._limits.strangers if strangers else max(rows, pause)
-        return pace.chunk(seconds, most=self._batch_size)
+        return pace.chunk(seconds)
 
     def _together(self, due: list[Sequence]) -> tuple[Sequence, ...]:
         """Those that share the next batch."""

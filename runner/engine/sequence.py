@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence as Tokens
 from dataclasses import dataclass, field
+from math import inf
 
 from .request import Request
 
@@ -11,8 +12,8 @@ class Sequence:
     """A request, its tokens so far, and how many of them are in the KV cache (`held`).
 
     `prefill_end` tokens are read in chunks; those behind it, one by one, with the rows of other sequences. `rank` is
-    its priority with what waiting added, `arrived` and `waits_since` are seconds of the engine's clock, `slot` is
-    None while it waits or is parked.
+    its priority with what waiting added, `arrived`, `waits_since` and `expires` are seconds of the engine's clock,
+    `slot` is None while it waits or is parked.
     """
 
     id: int
@@ -26,13 +27,15 @@ class Sequence:
     rank: float = 0.0
     waits_since: float = 0.0
     begun: bool = False
+    expires: float = inf
 
     @classmethod
     def of(cls, id: int, request: Request, *, now: float, exact: bool) -> "Sequence":
         """A new one. To be exact, tokens that were generated before a crash must be read as they were made: singly."""
         tokens = [*request.prompt, *request.generated]
         end = len(request.prompt) if exact else len(tokens)
-        return cls(id, request, arrived=now, tokens=tokens, prefill_end=end, waits_since=now)
+        expires = inf if request.seconds is None else now + request.seconds
+        return cls(id, request, arrived=now, tokens=tokens, prefill_end=end, waits_since=now, expires=expires)
 
     @property
     def owner(self) -> str:
@@ -53,12 +56,6 @@ class Sequence:
     def generated(self) -> Tokens[int]:
         """What was made so far."""
         return self.tokens[len(self.request.prompt) :]
-
-    @property
-    def expires(self) -> float:
-        """When its time is up."""
-        seconds = self.request.seconds
-        return float("inf") if seconds is None else self.arrived + seconds
 
     def forget(self, *, exact: bool) -> None:
         """Its KV is lost: everything is to be read again."""

@@ -7,33 +7,32 @@ def test_a_chunk_is_as_long_as_its_seconds_allow() -> None:
     pace = Pace()
     for size in (1, 4, 16, 64):
         pace.prefilled(size, 0.002 * size + 0.004)
-    assert pace.chunk(0.1, most=512) in range(40, 49)
-    assert pace.chunk(0.02, most=512) in range(5, 9)
-    assert pace.chunk(0.0, most=512) == 1
-    assert pace.chunk(1.0, most=64) == 64
+    assert pace.chunk(0.1) in range(40, 49)
+    assert pace.chunk(0.02) in range(5, 9)
+    assert pace.chunk(0.0) == 1
 
 
 def test_a_chunk_that_took_too_long_is_followed_by_a_shorter_one() -> None:
     pace = Pace()
-    first = pace.chunk(0.05, most=512)
+    first = pace.chunk(0.05)
     pace.prefilled(first, 0.4)
-    assert pace.chunk(0.05, most=512) * 0.4 / first <= 0.05
+    assert pace.chunk(0.05) * 0.4 / first <= 0.05
 
 
 def test_one_slow_moment_does_not_shorten_chunks_for_good() -> None:
     pace = Pace()
     for size in (1, 4, 16, 64):
         pace.prefilled(size, 0.0025 * size)
-    usual = pace.chunk(0.1, most=512)
+    usual = pace.chunk(0.1)
     for _ in range(10):
         pace.prefilled(32, 0.8)
         pace.prefilled(16, 0.4)
-    shortened = pace.chunk(0.1, most=512)
+    shortened = pace.chunk(0.1)
     assert shortened > usual / 3
     for _ in range(10):
-        chunk = pace.chunk(0.1, most=512)
+        chunk = pace.chunk(0.1)
         pace.prefilled(chunk, 0.0025 * chunk)
-    assert pace.chunk(0.1, most=512) == usual
+    assert pace.chunk(0.1) == usual
 
 
 def test_steps_are_judged_by_the_nearest_number_of_rows() -> None:

@@ -120,6 +120,7 @@ submissions = st.fixed_dictionaries(
         "share": st.sampled_from("abc"),
         "priority": st.integers(-1, 2),
         "weight": st.sampled_from([0.5, 1.0, 3.0]),
+        "patient": st.booleans(),
         "alone": st.sampled_from([False, False, False, True]),
         "seconds": st.sampled_from([None, None, None, 0.05, 0.5]),
         "generated": st.sampled_from([(), (), (1, 1, 1)]),
@@ -268,6 +269,16 @@ def test_prompt_is_read_in_chunks_no_longer_than_a_pause_while_others_decode() -
     strangers = steps_of_prefill(bench)
     assert max(own) == 4  # of 1 ms each
     assert max(strangers) == 1  # a row takes as long
+
+
+def test_patient_requests_wait_until_the_prompts_of_their_owner_are_read() -> None:
+    for others, chunk in (("a", BATCH), ("b", 1)):
+        bench = Bench(slots=2, limits=Limits(pause=0.001))
+        bench.submit(5, 500, share="a", patient=True)
+        for _ in range(20):
+            bench.step()
+        bench.submit(100, 1, share=others)
+        assert max(steps_of_prefill(bench)) == chunk
 
 
 def steps_of_prefill(bench: Bench) -> list[int]:
