@@ -185,7 +185,8 @@ def load(start: Start, watch: Watch) -> tuple[Served, Ready]:
 
     model = LlamaModel(start.files, Loading(**start.loading))  # type: ignore[arg-type]
     engine = Engine(model, start.settings, start.limits, watch=watch)
-    return engine, Ready(model.load_seconds, model.vocabulary_size, model.context_length, model.gpu_layers)
+    facts = model.load_seconds, model.vocabulary_size, model.context_length, model.gpu_layers
+    return engine, Ready(*facts, engine.company)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from ..sampling import MAX_SEED
 from .channel import Channel
 from .crash_report import CrashReport
 from .ledger import Entry, Fail, Ledger, Receive
-from .protocol import Ask, Cancel, Counts, Failed, FromEngine, Ready, Refused, Submit, Updates
+from .protocol import Ask, Cancel, Counts, Failed, FromEngine, Ready, Refused, Start, Submit, Updates
 from .request import Request, Update
 from .restarts import Restarts
 
@@ -82,6 +82,12 @@ class Dispatch:
         """What the first process says once it is ready. Raises why there is none, or EngineCrashed if it is late."""
         with self._changed:
             return self._wait(lambda: self._ready, seconds, "is not ready")
+
+    def informed(self, start: Start) -> Start:
+        """What the next process is made of, with what an earlier one has found."""
+        if self._ready is None:
+            return start
+        return replace(start, limits=replace(start.limits, company=self._ready.company))
 
     def wait_empty(self, seconds: float) -> bool:
         """Whether all requests end within that time."""

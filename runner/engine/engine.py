@@ -11,7 +11,7 @@ from ..errors import DecodeFailed, PromptEmpty, PromptTooLong, RunnerError
 from ..llama.context import LlamaContext
 from .answer import Answer
 from .choice import choose
-from .exact import company
+from .exact import found_company
 from .kv import Kv
 from .limits import Limits
 from .pace import Pace
@@ -53,11 +53,12 @@ class Engine(Closing):
         windowed = model.window and settings.swa_full and not settings.unified
         self._context = LlamaContext(model, settings, spare=limits.shelves if windowed else 0)
         self._kv = Kv(self._context, limits)
+        self.company = (limits.company or found_company(self._context, model)) if settings.exact else None
         self._scheduler = Scheduler(
             settings.parallel,
             limits,
             batch_size=self._context.batch_size,
-            company=company(self._context, model) if settings.exact else None,
+            company=self.company,
         )
         self._pace = Pace()
         self._sequences: dict[int, Sequence] = {}

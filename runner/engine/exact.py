@@ -6,7 +6,6 @@ used.
 """
 
 import time
-from dataclasses import dataclass
 from itertools import takewhile
 from statistics import median
 from typing import TYPE_CHECKING
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import InvalidEngine
+from .company import Company
 
 if TYPE_CHECKING:
     from ..llama import LlamaModel
@@ -25,19 +25,11 @@ _PROMPT = 6  # tokens
 _BLOCKS = (2, 3, 4, 5, 8, 9, 16, 17, 32, 33, 64, 65, 128, 129, 256)
 
 
-@dataclass(frozen=True, slots=True)
-class Company:
-    """Who may share a batch: at most `rows` sequences, each of at most `length` tokens; a longer one decodes alone."""
-
-    rows: int
-    length: int
-
-
 # The CPU's attention reads 512 cells and more in another order when it has one row; cells come by 256.
 _CELLS_OF_ONE_ORDER = 256
 
 
-def company(context: "LlamaContext", model: "LlamaModel") -> Company:
+def found_company(context: "LlamaContext", model: "LlamaModel") -> Company:
     """The fastest batch of rows that gives the same logits as one row at a time; the context is left empty.
 
     Raises InvalidEngine where even one row does not give the same logits twice.

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from .company import Company
+
 MIB = 1024 * 1024
 
 
@@ -14,6 +16,8 @@ class Limits:
     decode are patient, or as long as their rows take if that is more; longer when more prompts are to be read than
     sequences decode; but while rows of another owner decode, never longer than `strangers` times what those rows take.
     A request that has waited `ageing` seconds counts as one priority higher.
+
+    `company` is for exact engines; without it, they take seconds to find it by trying.
     """
 
     queue: int = 1024
@@ -23,3 +27,4 @@ class Limits:
     patience: float = 10.0
     strangers: float = 0.8
     ageing: float = 10.0
+    company: Company | None = None

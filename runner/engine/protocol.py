@@ -15,6 +15,7 @@ from .. import errors
 from ..engine_settings import EngineSettings
 from ..errors import InvalidMessage, RunnerError
 from .codec import Json, plain, restored
+from .company import Company
 from .limits import Limits
 from .request import End, Logprob, Request, TokenLogprobs, Update
 
@@ -64,12 +65,13 @@ class Stop:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """The model is loaded and the engine serves."""
+    """The model is loaded and the engine serves; `company` is of an exact one."""
 
     load_seconds: float
     vocabulary_size: int
     context_length: int
     gpu_layers: int
+    company: Company | None = None
 
 
 @dataclass(frozen=True, slots=True)

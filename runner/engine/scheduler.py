@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ..errors import QueueFull
-from .exact import Company
+from .company import Company
 from .limits import Limits
 from .pace import Pace
 from .sequence import Sequence

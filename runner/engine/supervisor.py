@@ -60,7 +60,11 @@ class EngineProcess(Closing):
                 cores=str(keeping.cores) if keeping.cores else None,
             )
             self._upkeep = held.enter_context(
-                Upkeep(lambda: Process(start, keeping.program), self._dispatch, stuck=keeping.stuck)
+                Upkeep(
+                    lambda: Process(self._dispatch.informed(start), keeping.program),
+                    self._dispatch,
+                    stuck=keeping.stuck,
+                )
             )
             self._held = held.pop_all()
 

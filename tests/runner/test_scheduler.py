@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llstore.runner import QueueFull, Sampling
-from llstore.runner.engine.exact import Company
+from llstore.runner.engine.company import Company
 from llstore.runner.engine.limits import Limits
 from llstore.runner.engine.pace import Pace
 from llstore.runner.engine.request import Request

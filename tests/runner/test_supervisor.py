@@ -121,7 +121,7 @@ def test_its_numbers_are_given_also_by_a_process_that_is_still_to_come(tmp_path:
     with engine(file) as process:
         with pytest.raises(EngineCrashed, match="gives no numbers within"):
             process.stats(0.01)
-        assert process.stats(SOON) == {"running": 0, "turns": 0}
+        assert process.stats(SOON) == {"running": 0, "turns": 0, "rows": 0}
 
 
 def test_closing_a_stream_cancels_its_request() -> None:
@@ -212,6 +212,14 @@ def test_serving_again_takes_no_longer_than_starting() -> None:
         killed, seen = time.monotonic(), len(heard.tokens)
         until(lambda: len(heard.tokens) > seen)
         assert time.monotonic() - killed < 2 + started
+
+
+def test_what_a_process_found_by_trying_the_next_one_is_told() -> None:
+    with engine() as process:
+        before = process.stats(SOON)["rows"]
+        os.kill(process.pid, signal.SIGABRT)
+        until(lambda: process.crashes)
+        assert (before, process.stats(SOON)["rows"]) == (0, stand_in.COMPANY.rows)
 
 
 @pytest.mark.parametrize("kind", ["ABORT", "RAISE", "LEAVE"])
