@@ -123,8 +123,20 @@ def _settings(plan: "Plan", store: Store, model: GetResult, engine: Wanted) -> "
     from ..runner.bench.contestants import room
     from .placing import placed
 
+    _refuse_too_long(plan, trained=model.manifest.facts.context_length)
     enough = engine if engine.context else replace(engine, context=room(plan.room))
     return placed(store, model.manifest, enough).engine
+
+
+def _refuse_too_long(plan: "Plan", *, trained: int | None) -> None:
+    """Raises InvalidLoad where a test is longer than what a model was trained for; the loops' lengths --ctx bounds."""
+    from ..runner.errors import InvalidLoad
+
+    tests = [("--pp and --tg", plan.prompt + plan.generated)] if plan.repeats else []
+    tests += [("--npp and --ntg", test.prompt + test.generated) for test in plan.batched]
+    for flags, tokens in tests:
+        if trained and tokens > trained:
+            raise InvalidLoad(f"{flags} are {tokens} tokens together; the model was trained for {trained}")
 
 
 def _try(peers: Path | None, plot: Path | None) -> None:

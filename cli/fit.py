@@ -6,15 +6,18 @@ from ..runner.placement.facts import ModelFacts
 from ..runner.placement.machine import Machine, measured
 from ..runner.placement.table import Fit, fits
 from ..runner.placement.wanted import ENGINE, Wanted
+from ..store.errors import Unsafe
 from ..store.gguf import GgufHeader
 from ..store.sizes import human_size
 from .output import print_json, print_table, printable
 
 
 def show_fit(headers: Sequence[GgufHeader], wanted: Wanted, *, json: bool) -> None:
-    """Print the table, or the document. Raises InvalidEngine."""
-    machine = measured()
-    found = fits(ModelFacts.of(headers), machine, wanted, usual=ENGINE)
+    """Print the table, or the document. Raises InvalidEngine and Unsafe."""
+    model, machine = ModelFacts.of(headers), measured()
+    if not model.need.layers:
+        raise Unsafe("its header does not say how many layers it has", hint="llstore check says what is wrong")
+    found = fits(model, machine, wanted, usual=ENGINE)
     if json:
         print_json({"machine": _machine(machine), "fit": [fit.document() for fit in found]})
         return

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from ..runner import Sampling
+from ..store.errors import FileNotThere
 from .flags import Command, flags
 
 # More than a grammar or a schema may have: what is longer is refused where it is checked.
@@ -94,6 +95,8 @@ def _grammar(file: Path | None, schema: str | None) -> str | None:
     if schema is not None:
         from ..runner.grammar import json_schema_to_gbnf
 
+        if not schema.strip():
+            raise typer.BadParameter("--json-schema is empty: it takes a schema, or a file with one")
         inline = schema.lstrip().startswith("{")
         return json_schema_to_gbnf(schema if inline else _text(Path(schema), "--json-schema"))
     return None if file is None else _text(file, "--grammar")
@@ -103,6 +106,8 @@ def _text(path: Path, flag: str) -> str:
     try:
         with path.open("rb") as file:
             return file.read(_MOST_BYTES).decode("utf-8")
+    except FileNotFoundError as error:
+        raise FileNotThere(f"{flag}: no file {path}") from error
     except OSError as error:
         raise typer.BadParameter(f"{flag} {path}: {(error.strerror or str(error)).lower()}") from error
     except UnicodeDecodeError as error:

@@ -7,6 +7,7 @@ import typer
 
 from ..runner.placement.table import contexts
 from ..runner.placement.wanted import Wanted
+from ..runner.weights import refuse_unrunnable
 from ..store import Model, Store, StoreError, parse_ref
 from ..store.curate import SOURCE
 from ..store.gguf import Array, GgufHeader
@@ -43,6 +44,7 @@ def show(
     with opened(store, offline=offline, quiet=quiet) as found:
         model = found.model(wanted)
         if fit:
+            refuse_unrunnable(model.manifest)
             show_fit(_headers(found, model, needed=True), Wanted(ctx, parallel, kv_type), json=json)
             return
         asked = header or tensors or template

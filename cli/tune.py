@@ -42,7 +42,6 @@ def tune(
 
     machine = identity()
     file, name = tuned_file(), key(machine)
-    _remark_busy(machine["cores"][0], quiet=quiet or show or forget)
     with opened(store, offline=offline, quiet=quiet) as found:
         if show or forget:
             model = found.resolve(wanted)
@@ -69,7 +68,9 @@ def _measured(
     from .loading import leased
 
     with leased(store, result, unchecked=unchecked) as files:
-        placement = choose(ModelFacts.of(headers(store, result.manifest)), measured(), wanted)
+        machine = measured()
+        _remark_busy(machine.cores, quiet=quiet)
+        placement = choose(ModelFacts.of(headers(store, result.manifest)), machine, wanted)
         return run(files, placement, wanted, seconds=seconds, say=lambda line: remark(line, quiet=quiet))
 
 

@@ -83,7 +83,7 @@ class PromptTooLong(RunnerError):
     """The prompt and one more token are more than the context holds; both are numbers of tokens."""
 
     def __init__(self, prompt_tokens: int, context_length: int) -> None:
-        super().__init__(f"the prompt has {prompt_tokens} tokens, the model's context holds {context_length}")
+        super().__init__(f"the prompt has {prompt_tokens} tokens, the context holds {context_length}")
         self.prompt_tokens = prompt_tokens
         self.context_length = context_length
 

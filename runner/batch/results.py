@@ -86,10 +86,10 @@ class FileResults(Closing):
         self._settings = settings
         self._journal = Journal.beside(path)
         with disk_errors(path):
-            self._fd, fresh = _opened(path)
+            self._fd, self._unused = _opened(path)
         try:
             _lock(self._fd, path)
-            if fresh or restart:
+            if self._unused or restart:
                 self._clear()
             self._prefix, self._ahead = self._recovered()
         except BaseException:
@@ -114,6 +114,7 @@ class FileResults(Closing):
             os.fsync(self._fd)
         self._through = replace(self._through, input=self._input.hexdigest())
         self._journal.rewrite(self._settings, [self._through, *self._ahead.values()])
+        self._unused = False
 
     def recall(self, line: Line) -> Finished | None:
         """What was finished for this very line."""
@@ -150,6 +151,9 @@ class FileResults(Closing):
             if self._journal.is_open:
                 with suppress(StoreError):
                     self._sync()
+            elif self._unused:
+                # An empty file would look like a batch that is done.
+                self._path.unlink(missing_ok=True)
             self._journal.close()
             os.close(self._fd)
             self._fd = -1
@@ -163,7 +167,7 @@ class FileResults(Closing):
     def _recovered(self) -> tuple[Prefix, dict[int, Finished]]:
         if not self._journal.exists:
             if os.fstat(self._fd).st_size:
-                raise FileKept(f"{self._path} exists and was kept", hint="--restart overwrites it")
+                raise FileKept(f"{self._path} is there, of a batch that is done or of something else", hint=_RESTART)
             return Prefix(NOTHING, 0, 0, 0, (), hashlib.sha256()), {}
         try:
             settings, records = self._journal.read()

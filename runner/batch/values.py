@@ -19,7 +19,7 @@ def document_of(line: Line) -> dict[str, Any]:
     if line.data is None:
         raise InvalidLine(f"longer than {MAX_LINE // 2**20} MiB")
     try:
-        found = json.loads(line.data.decode("utf-8"), parse_constant=_no_number)
+        found = json.loads(line.data.decode("utf-8"), parse_constant=_no_number, object_pairs_hook=_once)
     except UnicodeDecodeError as error:
         raise InvalidLine(f"not UTF-8: {error.reason} at byte {error.start}") from error
     except json.JSONDecodeError as error:
@@ -28,6 +28,15 @@ def document_of(line: Line) -> dict[str, Any]:
         raise InvalidLine("not JSON that can be read: it has too long a number, or is nested too deep") from error
     if not isinstance(found, dict):
         raise InvalidLine("not a JSON object")
+    return found
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InvalidLine(f"{twice!r:.100} is there twice")
     return found
 
 

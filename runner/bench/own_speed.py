@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from ..engine.engine import Engine
 from ..engine.request import Request
+from ..errors import RunnerError
 from ..sampling import Sampling
 from .speed import BatchedSpeed, BatchedTest, Speed
 from .workload import Asked, Lengths, Workload
@@ -30,7 +31,10 @@ class _Step:
 
 
 class SpeedTest:
-    """Puts an engine, which nobody else uses, to the tests of llama-bench and llama-batched-bench."""
+    """Puts an engine, which nobody else uses, to the tests of llama-bench and llama-batched-bench.
+
+    Raises RunnerError where a request ends in an error.
+    """
 
     def __init__(self, engine: Engine, words: Sequence[int], *, seed: int = 0) -> None:
         self._engine = engine
@@ -71,7 +75,7 @@ class SpeedTest:
         began = time.perf_counter()
         self._submit(prompt=prompt, generated=generated, parallel=parallel)
         while not self._engine.idle:
-            self._engine.step()
+            self._step()
         return time.perf_counter() - began
 
     def _submit(self, *, prompt: int, generated: int, parallel: int) -> None:
@@ -82,11 +86,17 @@ class SpeedTest:
             self._number += 1
             self._engine.submit(self._number, request_of(next(drawn), patient=True))
 
+    def _step(self) -> None:
+        for update in self._engine.step():
+            if update.end and update.end.error:
+                # What computes NaN can be fast.
+                raise RunnerError(update.end.error)
+
     def _steps(self) -> Iterator[_Step]:
         before = copy(self._engine.stats)
         while not self._engine.idle:
             began = time.perf_counter()
-            self._engine.step()
+            self._step()
             seconds = time.perf_counter() - began
             after = copy(self._engine.stats)
             yield _Step(

@@ -4,6 +4,7 @@ llama.cpp prints its own to stderr, and some texts make it loop or take all memo
 """
 
 import re
+import sys
 from dataclasses import dataclass, field
 from typing import NoReturn
 
@@ -156,12 +157,14 @@ class _Reader:
         self._at += 2 if self._text.startswith("[^", self._at) else 1
         size = 0
         while self._next() != "]":
-            self._character()
+            first = self._character()
             size += 1
             if self._next() == "-" and not self._text.startswith("-]", self._at):
                 self._at += 1
-                self._character()
+                last = self._character()
                 size += 1
+                if last < first:
+                    raise InvalidSampling(f"{self._where()}: a range of characters that ends before it begins")
         if not size:
             self._fail("a character between [ and ]")
         self._at += 1
@@ -225,8 +228,9 @@ class _Reader:
             raise InvalidSampling(f"{self._where()}: {digits:.20} repetitions; {MAX_REPETITIONS} are the most")
         return int(digits)
 
-    def _character(self) -> None:
-        self._take(_CHARACTER, "an escape that GBNF knows" if self._next() == "\\" else "another character")
+    def _character(self) -> str:
+        what = "an escape that GBNF knows" if self._next() == "\\" else "another character"
+        return _meant(self._take(_CHARACTER, what))
 
     def _next(self) -> str:
         return self._text[self._at : self._at + 1]
@@ -253,3 +257,12 @@ class _Reader:
 
     def _where(self) -> str:
         return f"the grammar, line {self._text.count(chr(10), 0, self._at) + 1}"
+
+
+def _meant(written: str) -> str:
+    """The character that stands there, perhaps as an escape; beyond Unicode, the last one."""
+    if not written.startswith("\\"):
+        return written
+    if written[1] in "xuU":
+        return chr(min(int(written[2:], 16), sys.maxunicode))
+    return {"t": "\t", "n": "\n", "r": "\r"}.get(written[1], written[1])

@@ -216,7 +216,9 @@ def _load(sources: Sequence[Source], params: Any) -> Any:
         if not model:
             said = errors_logged.summary()
             # A lone shard is refused for what it lacks; that it is one of several says more.
-            raise LoadFailed(f"{sources[0]}: llama.cpp cannot load it: {problem(ll._lib, _paths(descriptors)) or said}")
+            # A descriptor's number tells nobody anything.
+            what = "the model" if isinstance(sources[0], int) else sources[0]
+            raise LoadFailed(f"llama.cpp cannot load {what}: {problem(ll._lib, _paths(descriptors)) or said}")
     return model
 
 

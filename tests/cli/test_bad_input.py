@@ -186,6 +186,7 @@ def test_only_weights_are_run(llstore: Command, tmp_path: Path) -> None:
     (tmp_path / "note").write_text("not a model")
     digest = llstore("put", tmp_path / "note", "--role", "license").stdout.strip()
     refused(llstore("run", digest, "-p", "hi"), 7, "license")
+    refused(llstore("show", digest, "--fit"), 7, "license")
 
 
 def test_what_is_not_to_be_run_is_not_fetched_either(llstore: Command, tmp_path: Path, bucket: str) -> None:

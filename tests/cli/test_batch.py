@@ -198,7 +198,9 @@ def test_a_batch_that_is_done_is_kept_until_told_otherwise(llstore: Command, tmp
     had = target.read_bytes()
     again = llstore("batch", stored, "-i", source, "-o", target, *ONE)
     assert again.returncode == 1
-    assert again.stderr == f"llstore: {target} exists and was kept (--restart overwrites it)\n"
+    assert again.stderr == (
+        f"llstore: {target} is there, of a batch that is done or of something else (--restart begins it anew)\n"
+    )
     assert target.read_bytes() == had
     assert llstore("batch", stored, "-i", source, "-o", target, "--restart", "--seed", "1", *ONE).returncode == 0
     assert lines_in(target) == 2

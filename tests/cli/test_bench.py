@@ -155,6 +155,22 @@ def test_a_folder_without_the_programs_is_no_peer(llstore: Command, tmp_path: Pa
     assert "llama-bench does not exist" in ran.stderr
 
 
+def test_no_test_is_longer_than_what_the_model_was_trained_for(llstore: Command, model: str) -> None:
+    ran = llstore("bench", model, *SMALL, "--pp", "510", "--tg", "3")
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert "--pp and --tg are 513 tokens together; the model was trained for 512" in ran.stderr
+
+
+def test_a_model_that_computes_nan_has_no_speed(llstore: Command, tiny: Path, tmp_path: Path) -> None:
+    data = bytearray(tiny.read_bytes())
+    data[len(data) // 2 :] = b"\xff" * (len(data) - len(data) // 2)
+    (tmp_path / "nan.gguf").write_bytes(data)
+    llstore("put", "nan.gguf", "--name", "t/nan")
+    ran = llstore("bench", "t/nan", *SMALL)
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert "NaN" in ran.stderr
+
+
 def test_a_model_that_the_gate_refuses_is_not_measured(llstore: Command, tmp_path: Path) -> None:
     wrong = Sound().with_keys(llama__block_count=u32("llama.block_count", 0))
     (tmp_path / "wrong.gguf").write_bytes(wrong.encode())

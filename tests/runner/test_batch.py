@@ -123,7 +123,7 @@ def test_bad_lines_are_reported_and_the_rest_is_done(model: LlamaModel) -> None:
     too_long = rows[1]["response"]["body"]["error"]
     assert (
         too_long["message"]
-        == "line 3: the prompt has 501 tokens, the model's context holds 200 (--ctx gives each slot more of it)"
+        == "line 3: the prompt has 501 tokens, the context holds 200 (--ctx gives each slot more of it)"
     )
     assert rows[1]["response"]["status_code"] == 400
     assert rows[2]["response"]["status_code"] == 500

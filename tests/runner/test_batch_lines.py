@@ -177,6 +177,7 @@ def test_what_is_wrong_with_a_line_is_said(document: Any, said: str) -> None:
     ("data", "said"),
     [
         (b"{", "not JSON"),
+        (b'{"prompt": "a", "prompt": "b"}', "'prompt' is there twice"),
         (b'{"prompt": "a", "temperature": 1e999}', "temperature is inf"),
         (b'{"prompt": "\xff"}', "not UTF-8"),
         (b'{"prompt": "a", "temperature": NaN}', "NaN"),

@@ -184,13 +184,22 @@ def test_what_failed_before_counts_after(tmp_path: Path) -> None:
 def test_a_file_that_no_batch_left_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "out"
     path.write_bytes(b"mine\n")
-    with pytest.raises(FileKept, match="exists and was kept"):
+    with pytest.raises(FileKept, match="is there, of a batch that is done or of something else"):
         FileResults(path, SETTINGS)
     assert path.read_bytes() == b"mine\n"
     with FileResults(path, SETTINGS, restart=True) as results:
         results.pass_over(iter([]))
         results.finish()
     assert path.read_bytes() == b""
+
+
+def test_a_batch_that_never_began_leaves_nothing_that_looks_done(tmp_path: Path) -> None:
+    path = tmp_path / "out"
+    FileResults(path, SETTINGS).close()
+    assert not path.exists()
+    path.touch()
+    FileResults(path, SETTINGS).close()
+    assert path.exists(), "it was there before"
 
 
 def test_an_empty_file_is_as_good_as_none(tmp_path: Path) -> None:
