@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -11,6 +10,7 @@ from pathlib import Path
 import models
 import pytest
 import tiny as tiny_model
+from forked import Forks
 from hypothesis import settings as hypothesis_settings
 from seaweed import SeaweedFS, seaweedfs
 
@@ -80,19 +80,19 @@ def put(settings: Settings) -> Callable[..., str]:
     return run
 
 
+@pytest.fixture(scope="session")
+def forks() -> Iterator[Forks]:
+    """Whence the command is forked."""
+    with Forks() as forks:
+        yield forks
+
+
 @pytest.fixture
-def llstore(home: Path, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+def llstore(home: Path, tmp_path: Path, forks: Forks) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs the command as a person would, in a process of its own, with that LLSTORE_HOME."""
 
     def run(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "llstore.cli", *map(str, arguments)],
-            env={**os.environ, "LLSTORE_HOME": str(home), **environment},
-            cwd=tmp_path,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
+        env = {**os.environ, "LLSTORE_HOME": str(home), **environment}
+        return forks.run([*map(str, arguments)], env=env, cwd=tmp_path, timeout=120)
 
     return run
