@@ -13,7 +13,10 @@ import numpy as np
 import pytest
 from seaweed import SeaweedFS
 
+from llstore.store import Role
+
 Command = Callable[..., subprocess.CompletedProcess[str]]
+Put = Callable[..., str]
 
 ABSENT = "ab" * 32
 
@@ -113,8 +116,10 @@ def test_a_store_url_with_credentials_is_refused_and_not_repeated(llstore: Comma
         assert "secret" not in answer.stderr
 
 
-def test_a_tampered_object(llstore: Command, tiny: Path, bucket: str, seaweed: SeaweedFS, home: Path) -> None:
-    digest = llstore("put", tiny, "--store", bucket).stdout.strip().removeprefix("sha256:")
+def test_a_tampered_object(  # noqa: PLR0913 (fixtures)
+    llstore: Command, put: Put, tiny: Path, bucket: str, seaweed: SeaweedFS, home: Path
+) -> None:
+    digest = put(tiny, url=bucket).removeprefix("sha256:")
     data = bytearray(tiny.read_bytes())
     data[-1] ^= 1
     seaweed.client().put_object(
@@ -137,9 +142,9 @@ def mounted(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", folder], check=True)
 
 
-def test_a_full_disk(llstore: Command, tmp_path: Path, bucket: str, mounted: Path) -> None:
+def test_a_full_disk(llstore: Command, put: Put, tmp_path: Path, bucket: str, mounted: Path) -> None:
     (tmp_path / "big").write_bytes(os.urandom(3_000_000))
-    digest = llstore("put", tmp_path / "big", "--role", "other", "--store", bucket).stdout.strip()
+    digest = put(tmp_path / "big", role=Role.OTHER, url=bucket)
     full = str(mounted / "home")
     refused(llstore("get", digest, "--store", bucket, LLSTORE_HOME=full), 6, "no space left", "LLSTORE_HOME")
     refused(llstore("put", tmp_path / "big", "--role", "other", LLSTORE_HOME=full), 6, "no space left")
@@ -147,8 +152,8 @@ def test_a_full_disk(llstore: Command, tmp_path: Path, bucket: str, mounted: Pat
     assert not [path for path in mounted.rglob("*") if path.is_file() and path.stat().st_size > 200_000]
 
 
-def test_a_read_only_cache_folder(llstore: Command, tiny: Path, bucket: str, mounted: Path) -> None:
-    digest = llstore("put", tiny, "--name", "team/tiny", "--store", bucket).stdout.strip()
+def test_a_read_only_cache_folder(llstore: Command, put: Put, tiny: Path, bucket: str, mounted: Path) -> None:
+    digest = put(tiny, name="team/tiny", url=bucket)
     read_only = {"LLSTORE_HOME": str(mounted / "home"), "LLSTORE_STORE": bucket}
     cached = llstore("get", "team/tiny", **read_only).stdout
     subprocess.run(["mount", "-o", "remount,ro", mounted], check=True)
@@ -157,12 +162,12 @@ def test_a_read_only_cache_folder(llstore: Command, tiny: Path, bucket: str, mou
     assert "team/tiny" in llstore("list", **read_only).stdout
     refused(llstore("get", ABSENT, **read_only), 3, "no model")
     (mounted.parent / "note").write_text("another")
-    other = llstore("put", mounted.parent / "note", "--role", "other", "--store", bucket).stdout.strip()
+    other = put(mounted.parent / "note", role=Role.OTHER, url=bucket)
     refused(llstore("get", other, **read_only), 1, "read-only file system")
 
 
-def test_an_existing_file_at_o_is_kept_unless_forced(llstore: Command, tiny: Path, tmp_path: Path) -> None:
-    digest = llstore("put", tiny).stdout.strip()
+def test_an_existing_file_at_o_is_kept_unless_forced(llstore: Command, put: Put, tiny: Path, tmp_path: Path) -> None:
+    digest = put(tiny)
     target = tmp_path / "out.gguf"
     target.write_text("precious")
     for flags in ((), ("--link",)):
@@ -176,40 +181,40 @@ def test_an_existing_file_at_o_is_kept_unless_forced(llstore: Command, tiny: Pat
     assert json.loads(llstore("get", digest, "--json").stdout)["from_cache"] is True
 
 
-def test_a_folder_that_is_not_there_at_o(llstore: Command, tiny: Path, tmp_path: Path) -> None:
-    digest = llstore("put", tiny).stdout.strip()
+def test_a_folder_that_is_not_there_at_o(llstore: Command, put: Put, tiny: Path, tmp_path: Path) -> None:
+    digest = put(tiny)
     refused(llstore("get", digest, "-o", tmp_path / "no/where"), 1, "no folder")
     refused(llstore("get", digest, "-o", tmp_path), 1, "is a folder")
 
 
-def test_only_weights_are_run(llstore: Command, tmp_path: Path) -> None:
+def test_only_weights_are_run(llstore: Command, put: Put, tmp_path: Path) -> None:
     (tmp_path / "note").write_text("not a model")
-    digest = llstore("put", tmp_path / "note", "--role", "license").stdout.strip()
+    digest = put(tmp_path / "note", role=Role.LICENSE)
     refused(llstore("run", digest, "-p", "hi"), 7, "license")
     refused(llstore("show", digest, "--fit"), 7, "license")
 
 
-def test_what_is_not_to_be_run_is_not_fetched_either(llstore: Command, tmp_path: Path, bucket: str) -> None:
+def test_what_is_not_to_be_run_is_not_fetched_either(llstore: Command, put: Put, tmp_path: Path, bucket: str) -> None:
     (tmp_path / "note").write_text("not a model")
-    digest = llstore("put", tmp_path / "note", "--role", "license", "--store", bucket).stdout.strip()
+    digest = put(tmp_path / "note", role=Role.LICENSE, url=bucket)
     refused(llstore("run", digest, "-p", "hi", "--store", bucket), 7, "license")
     assert json.loads(llstore("cache", "list", "--json").stdout)["blobs"] == []
 
 
-def test_a_gguf_that_llama_cpp_cannot_load(llstore: Command, tmp_path: Path) -> None:
+def test_a_gguf_that_llama_cpp_cannot_load(llstore: Command, put: Put, tmp_path: Path) -> None:
     writer = gguf.GGUFWriter(tmp_path / "odd.gguf", "no-such-architecture")
     writer.add_tensor("one", np.zeros(32, dtype=np.float32))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    digest = llstore("put", tmp_path / "odd.gguf").stdout.strip()
+    digest = put(tmp_path / "odd.gguf")
     refused(llstore("run", digest, "-p", "hi"), 7, "is not safe to load", "--unchecked")
     refused(llstore("run", digest, "-p", "hi", "--unchecked"), 1, "no-such-architecture")
 
 
-def test_settings_of_the_run_out_of_range(llstore: Command, tiny: Path) -> None:
-    llstore("put", tiny, "--name", "t/t")
+def test_settings_of_the_run_out_of_range(llstore: Command, put: Put, tiny: Path) -> None:
+    put(tiny, name="t/t")
     refused(llstore("run", "t/t", "-p", "hi", "--temperature", "-1"), 2, "temperature")
     refused(llstore("run", "t/t", "-p", "hi", "--max-tokens", "0"), 2, "max_tokens")
     refused(llstore("run", "t/t", "-p", "x" * 2000), 2, "tokens", "512")
@@ -218,8 +223,8 @@ def test_settings_of_the_run_out_of_range(llstore: Command, tiny: Path) -> None:
     refused(llstore("nonsense"), 2, "nonsense")
 
 
-def test_a_closed_stdin_and_one_that_is_not_text(llstore: Command, tiny: Path, home: Path) -> None:
-    llstore("put", tiny, "--name", "t/t")
+def test_a_closed_stdin_and_one_that_is_not_text(llstore: Command, put: Put, tiny: Path, home: Path) -> None:
+    put(tiny, name="t/t")
     command = f"{sys.executable} -m llstore.cli run t/t -p -"
     for shell in (f"{command} <&-", f"printf '\\377\\376' | {command}"):
         environment = {**os.environ, "LLSTORE_HOME": str(home)}
@@ -227,8 +232,8 @@ def test_a_closed_stdin_and_one_that_is_not_text(llstore: Command, tiny: Path, h
         refused(answer, 2, "stdin")
 
 
-def test_a_closed_stderr_changes_nothing(llstore: Command, tiny: Path, home: Path) -> None:
-    digest = llstore("put", tiny, "--name", "t/t").stdout
+def test_a_closed_stderr_changes_nothing(llstore: Command, put: Put, tiny: Path, home: Path) -> None:
+    digest = put(tiny, name="t/t") + "\n"
     for words, code, printed in (
         (f"put {tiny}", 0, digest),
         ("get t/no", 3, ""),
@@ -242,8 +247,8 @@ def test_a_closed_stderr_changes_nothing(llstore: Command, tiny: Path, home: Pat
             assert (answer.returncode, answer.stdout) == (code, printed), shell
 
 
-def test_an_output_that_takes_no_more(llstore: Command, tiny: Path, home: Path) -> None:
-    llstore("put", tiny, "--name", "t/t")
+def test_an_output_that_takes_no_more(llstore: Command, put: Put, tiny: Path, home: Path) -> None:
+    put(tiny, name="t/t")
     for words, code in (
         ("get t/t --json >/dev/full", 6),
         ("list >/dev/full", 6),
@@ -258,8 +263,8 @@ def test_an_output_that_takes_no_more(llstore: Command, tiny: Path, home: Path) 
         assert len(answer.stderr.splitlines()) <= 1
 
 
-def test_a_device_is_never_replaced(llstore: Command, tiny: Path, tmp_path: Path) -> None:
-    digest = llstore("put", tiny).stdout.strip()
+def test_a_device_is_never_replaced(llstore: Command, put: Put, tiny: Path, tmp_path: Path) -> None:
+    digest = put(tiny)
     os.mkfifo(tmp_path / "pipe")
     for flags in ((), ("--force",), ("--force", "--link")):
         refused(llstore("get", digest, "-o", tmp_path / "pipe", *flags), 1, "not a regular file")
@@ -272,8 +277,8 @@ def test_a_home_that_is_a_file(llstore: Command, tiny: Path, tmp_path: Path) -> 
         refused(llstore(*words, LLSTORE_HOME=str(tmp_path / "file")), 1, "not a directory")
 
 
-def test_a_name_too_long_for_the_system(llstore: Command, tiny: Path, tmp_path: Path) -> None:
-    digest = llstore("put", tiny).stdout.strip()
+def test_a_name_too_long_for_the_system(llstore: Command, put: Put, tiny: Path, tmp_path: Path) -> None:
+    digest = put(tiny)
     refused(llstore("get", digest, "-o", tmp_path / ("x" * 300)), 1, "file name too long")
     refused(llstore("put", tiny, "--name", "t/" + "x" * 300), 2, "not a name")
     refused(llstore("put", tiny, "--name", ""), 2, "name")
@@ -290,8 +295,8 @@ def test_a_file_where_a_ref_is_wanted(llstore: Command, ref: str) -> None:
     refused(llstore("run", ref, "-p", "hi"), 2, "llstore put FILE")
 
 
-def test_a_damaged_manifest_is_named_and_healed_by_a_put(llstore: Command, tiny: Path, home: Path) -> None:
-    digest = llstore("put", tiny).stdout.strip().removeprefix("sha256:")
+def test_a_damaged_manifest_is_named_and_healed_by_a_put(llstore: Command, put: Put, tiny: Path, home: Path) -> None:
+    digest = put(tiny).removeprefix("sha256:")
     manifest = home / f"data/store/manifests/sha256/{digest[:2]}/{digest}"
     manifest.chmod(0o644)
     manifest.write_text("garbage")

@@ -10,21 +10,22 @@ from pathlib import Path
 
 import pytest
 
-from llstore.store import Digest
+from llstore.store import Digest, Role
 from llstore.store.backends import open_backend
 from llstore.store.blocks import BLOCK_SIZE
 from llstore.store.layout import blob_key, blocks_key, manifest_key
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
+Put = Callable[..., str]
 DATA = os.urandom(2 * BLOCK_SIZE + 999)
 DIGEST = Digest.of(DATA)
 
 
 @pytest.fixture
-def stored(llstore: Command, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+def stored(put: Put, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     (tmp_path / "file").write_bytes(DATA)
     monkeypatch.setenv("LLSTORE_STORE", bucket)
-    assert llstore("put", tmp_path / "file", "--role", "other").returncode == 0
+    put(tmp_path / "file", role=Role.OTHER, url=bucket)
     return bucket
 
 

@@ -15,14 +15,15 @@ from typing import Any
 import pytest
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
+Put = Callable[..., str]
 Rows = list[dict[str, Any]]
 PROGRAM = (sys.executable, "-m", "llstore.cli")
 ONE = ("--threads", "1")  # more of them would wait for each other while other tests run
 
 
 @pytest.fixture
-def stored(llstore: Command, tiny: Path) -> str:
-    llstore("put", tiny, "--name", "t/tiny")
+def stored(put: Put, tiny: Path) -> str:
+    put(tiny, name="t/tiny")
     return "t/tiny"
 
 

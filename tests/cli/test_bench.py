@@ -13,6 +13,7 @@ from gguf_bytes import u32
 from sound import Sound
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
+Put = Callable[..., str]
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 ALONE = ("--pp", "16", "--tg", "8", "--repeats", "2", "--npl", "1,4", "--npp", "8", "--ntg", "4")
@@ -26,9 +27,9 @@ printf '{"pp": 8, "tg": 4, "pl": %s, "t_pp": 0.5, "t_tg": 0.25, "t": 0.75}\\n' "
 
 
 @pytest.fixture
-def model(llstore: Command, tiny: Path) -> str:
+def model(put: Put, tiny: Path) -> str:
     """The tiny model, stored."""
-    assert llstore("put", tiny, "--name", "t/tiny").returncode == 0
+    put(tiny, name="t/tiny")
     return "t/tiny"
 
 

@@ -14,6 +14,7 @@ from tiny import TEMPLATE, write_tiny
 from llstore.store import ulid
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
+Put = Callable[..., str]
 
 
 @pytest.fixture
@@ -28,14 +29,9 @@ def models(tmp_path: Path, tiny: Path) -> dict[str, Path]:
 
 
 @pytest.fixture
-def store(llstore: Command, models: dict[str, Path]) -> dict[str, str]:
+def store(put: Put, models: dict[str, Path]) -> dict[str, str]:
     """The embedded store with the three under names; their digests."""
-    found = {}
-    for name, path in models.items():
-        put = llstore("put", path, "--name", f"team/{name}:v1", "--label", f"kind={name}")
-        assert put.returncode == 0, put.stderr
-        found[name] = put.stdout.strip()
-    return found
+    return {name: put(path, name=f"team/{name}:v1", kind=name) for name, path in models.items()}
 
 
 def document(answer: subprocess.CompletedProcess[str]) -> Any:

@@ -10,14 +10,15 @@ import pytest
 from tiny import write_tiny
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
+Put = Callable[..., str]
 
 
 @pytest.fixture
-def offline(llstore: Command, tiny: Path, bucket: str, tmp_path: Path) -> Command:
+def offline(llstore: Command, put: Put, tiny: Path, bucket: str, tmp_path: Path) -> Command:
     """The command on a machine that knows of two models in a bucket, has one of them, and may not touch the network."""
     online = {"LLSTORE_STORE": bucket}
-    assert llstore("put", tiny, "--name", "team/here", **online).returncode == 0
-    assert llstore("put", write_tiny(tmp_path / "t.gguf", seed=1), "--name", "team/away", **online).returncode == 0
+    put(tiny, name="team/here", url=bucket)
+    put(write_tiny(tmp_path / "t.gguf", seed=1), name="team/away", url=bucket)
     assert llstore("get", "team/here", **online).returncode == 0
     (tmp_path / "llstore.toml").write_text('[models]\nhere = "team/here"\n')
     assert llstore("lock", **online).returncode == 0

@@ -11,22 +11,23 @@ from gguf_bytes import u32
 from sound import Sound
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
+Put = Callable[..., str]
 
 ASK = ("-p", "hello", "--raw", "--temperature", "0", "--max-tokens", "4")
 
 
 @pytest.fixture
-def model(llstore: Command, tiny: Path) -> str:
+def model(put: Put, tiny: Path) -> str:
     """The tiny model in the embedded store."""
-    return llstore("put", tiny, "--name", "t/tiny").stdout.strip()
+    return put(tiny, name="t/tiny")
 
 
 @pytest.fixture
-def endless(llstore: Command, tmp_path: Path) -> str:
+def endless(put: Put, tmp_path: Path) -> str:
     """A small model that was trained for so long a context that no machine has room for it."""
     file = Sound().with_keys(llama__context_length=u32("llama.context_length", 2_000_000_000))
     (tmp_path / "endless.gguf").write_bytes(file.encode())
-    return llstore("put", tmp_path / "endless.gguf").stdout.strip()
+    return put(tmp_path / "endless.gguf")
 
 
 def document(answer: subprocess.CompletedProcess[str]) -> Any:

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
+Put = Callable[..., str]
 
 
 @pytest.fixture
-def model(llstore: Command, tiny: Path) -> str:
-    llstore("put", tiny, "--name", "t/t")
+def model(put: Put, tiny: Path) -> str:
+    put(tiny, name="t/t")
     return "t/t"
 
 
