@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..runner import Generation, Generator, Message, Sampling
+from ..runner import Generation, Generator, Message, PromptEmpty, Sampling
 from ..runner.chat.ask import Ask, Chat, Raw
 from ..runner.placement.wanted import HARMLESS, NOTHING, Usual, Wanted
 from ..runner.weights import refuse_unrunnable, weights_of
@@ -164,6 +164,9 @@ def _ask(prompt: str, system: str | None, *, raw: bool) -> Ask:
     prompt, system = _unicode(prompt), _unicode(system) if system is not None else None
     if raw:
         return Raw(prompt)
+    if not prompt:
+        # It would be answered, but a script whose variable is empty had better hear of it.
+        raise PromptEmpty("the prompt is empty")
     first = (Message("system", system),) if system is not None else ()
     return Chat((*first, Message("user", prompt)))
 

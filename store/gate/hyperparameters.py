@@ -43,7 +43,10 @@ def hyperparameter_problems(header: GgufHeader, file: BinaryIO) -> Iterator[Prob
     found = _Numbers(header, file)
     yield from _length_problems(found)
     layers = found.value("block_count")
-    if layers is None or not 1 <= layers <= MAX_LAYERS:
+    if layers is None:
+        yield Problem("block-count", f"key '{found.architecture}.block_count' is missing, or no number")
+        return
+    if not 1 <= layers <= MAX_LAYERS:
         yield Problem("block-count", f"the model has {layers} layers, not 1 to {MAX_LAYERS}")
         return
     if found.get("nextn_predict_layers") > layers:
@@ -85,7 +88,9 @@ class _Numbers:
 def _length_problems(found: _Numbers) -> Iterator[Problem]:
     for key, most in (("context_length", MAX_LENGTH), ("embedding_length", MAX_EMBEDDING)):
         value = found.value(key)
-        if value is None or not 1 <= value <= most:
+        if value is None:
+            yield Problem("length", f"key '{found.architecture}.{key}' is missing, or no number")
+        elif not 1 <= value <= most:
             yield Problem("length", f"{key} is {value}, not 1 to {most}")
     for key in ("attention.key_length", "attention.value_length", "rope.dimension_count", "feed_forward_length"):
         if not 0 <= found.get(key) <= MAX_EMBEDDING:

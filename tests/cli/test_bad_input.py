@@ -187,6 +187,11 @@ def test_a_folder_that_is_not_there_at_o(llstore: Command, put: Put, tiny: Path,
     refused(llstore("get", digest, "-o", tmp_path), 1, "is a folder")
 
 
+def test_nothing_is_not_asked(llstore: Command) -> None:
+    refused(llstore("run", "no/such", "-p", ""), 2, "the prompt is empty")
+    refused(llstore("run", "no/such", "-p", "-"), 2, "the prompt is empty")
+
+
 def test_only_weights_are_run(llstore: Command, put: Put, tmp_path: Path) -> None:
     (tmp_path / "note").write_text("not a model")
     digest = put(tmp_path / "note", role=Role.LICENSE)
