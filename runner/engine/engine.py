@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from ...store.closing import Closing
 from ..engine_settings import EngineSettings
 from ..errors import DecodeFailed, PromptEmpty, PromptTooLong, RunnerError
+from ..llama.batch import Chunk
 from ..llama.context import LlamaContext
 from .answer import Answer
 from .choice import choose
@@ -118,7 +119,7 @@ class Engine(Closing):
             self._end(self._sequences[id], "cancelled")
 
     def step(self) -> list[Update]:
-        """Compute one batch: a row of each sequence that decodes, or a chunk of one prompt."""
+        """Compute one batch: a row of each sequence that decodes, or chunks of prompts."""
         began = time.perf_counter()
         computed = self.stats.computed_seconds
         now = self._clock()
@@ -170,25 +171,29 @@ class Engine(Closing):
         return idle[: self._pace.best_rows(rows, most=rows + len(idle)) - rows]
 
     def _prefill(self, step: Prefill) -> None:
-        sequence = step.sequence
+        parts = [self._part(sequence, count) for sequence, count in step.chunks]
+        sequences = [sequence for sequence, _ in step.chunks]
+        seconds = self._compute(sequences, lambda: self._context.prefill_together(parts))
+        if seconds is None:
+            return
+        count = sum(len(part.tokens) for part in parts)
+        self._pace.prefilled(count, seconds)
+        self.stats.prefilled(count, seconds)
+        for sequence, part in zip(sequences, parts, strict=True):
+            sequence.held += len(part.tokens)
+            self._scheduler.served([sequence], len(part.tokens))
+        self._say(list(enumerate(sequence for sequence in sequences if sequence.complete)))
+        for sequence in sequences:
+            if sequence.slot is not None and not sequence.prefilling:
+                self._kv.join(sequence)
+
+    def _part(self, sequence: Sequence, count: int) -> Chunk:
+        """What is next to be read of a prompt: at most `count` tokens, behind what the KV cache has of it."""
         if not sequence.begun:
             self._kv.reuse(sequence, self._scheduler.running.values())
             self.stats.reused_tokens += sequence.reused
-        start = sequence.held
-        end = min(start + step.count, sequence.prefill_end)
-        last = end == len(sequence.tokens)
-        chunk = sequence.tokens[start:end]
-        seconds = self._compute([sequence], lambda: self._context.prefill(_slot(sequence), chunk, logits=last))
-        if seconds is None:
-            return
-        self._pace.prefilled(len(chunk), seconds)
-        self.stats.prefilled(len(chunk), seconds)
-        sequence.held = end
-        self._scheduler.served([sequence], len(chunk))
-        if last:
-            self._say([(0, sequence)])
-        if sequence.slot is not None and not sequence.prefilling:
-            self._kv.join(sequence)
+        end = min(sequence.held + count, sequence.prefill_end)
+        return Chunk(_slot(sequence), sequence.tokens[sequence.held : end], end == len(sequence.tokens))
 
     def _compute(self, sequences: list[Sequence], decode: Callable[[], None]) -> float | None:
         """The seconds that a decode took; None if it failed, and with it all that took part."""
@@ -207,7 +212,8 @@ class Engine(Closing):
     def _say(self, rows: list[tuple[int, Sequence]]) -> None:
         """Choose a token for each row that has all its tokens read, and publish it."""
         ready = [(row, sequence) for row, sequence in rows if sequence.complete]
-        for sequence, chosen in choose(self._context, ready, self._answers, self._watch):
+        # All are chosen before the first is published: when one leaves, the context may compute, and the rows be gone.
+        for sequence, chosen in list(choose(self._context, ready, self._answers, self._watch)):
             if isinstance(chosen, str):
                 self._end(sequence, "error", error=chosen)
                 continue

@@ -12,9 +12,9 @@ class Limits:
     """`queue` requests may wait; `prefix_bytes` of KV of past requests are kept in host memory for reuse, and of
     sliding-window models, whose saved states forget what the window has passed, `shelves` whole ones.
 
-    Between two rounds of rows, as much prompt is read as takes `pause` seconds, `patience` seconds where all that
-    decode are patient, or as long as their rows take if that is more; longer when more prompts are to be read than
-    sequences decode; but while rows of another owner decode, never longer than `strangers` times what those rows take.
+    Between two rounds of rows, as much prompt is read as takes `pause` seconds for each that has one to be read,
+    `patience` seconds where all that decode are patient, or as long as their rows take if that is more; but while rows
+    of another owner decode, never longer than `strangers` times what those rows take.
     A request that has waited `ageing` seconds counts as one priority higher.
 
     `company` is for exact engines; without it, they take seconds to find it by trying.

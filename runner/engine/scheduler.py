@@ -1,7 +1,8 @@
 """Who is served next: pure bookkeeping, with neither clock nor model.
 
-A step is one llama_decode: a row of each sequence that decodes, or a chunk of one sequence's prompt. They take turns.
-Prompt and rows in one batch would cost as much as in two, and make what a model says depend on who shares the batch.
+A step is one llama_decode: a row of each sequence that decodes, or chunks of prompts. They take turns: prompt and rows
+in one batch would cost as much as in two. Short prompts are read together: one by one they take up to half as long
+again.
 """
 
 from collections.abc import Iterable
@@ -14,6 +15,8 @@ from .pace import Pace
 from .sequence import Sequence
 from .shares import Shares
 
+_ALIKE = 16  # tokens: two prompts that begin with as many may have much more in common
+
 
 @dataclass(frozen=True, slots=True)
 class Decode:
@@ -24,10 +27,9 @@ class Decode:
 
 @dataclass(frozen=True, slots=True)
 class Prefill:
-    """The next `count` tokens of one sequence's prompt."""
+    """The next tokens of these sequences' prompts, at most so many of each."""
 
-    sequence: Sequence
-    count: int
+    chunks: tuple[tuple[Sequence, int], ...]
 
 
 Step = Decode | Prefill
@@ -101,7 +103,7 @@ class Scheduler:
         due = [sequence for sequence in decoding if sequence.id in self._due]
         if not due:
             if prefilling and (self._budget > 0 or not decoding):
-                return self._prompt(min(prefilling, key=self._claim), limited=bool(decoding))
+                return self._prompts(sorted(prefilling, key=self._claim), limited=bool(decoding))
             self._budget = self._prompt_budget(pace, prefilling, decoding)
             due = decoding
         group = self._together(due)
@@ -116,15 +118,27 @@ class Scheduler:
         for owner, count in counts.items():
             self._shares.serve(owner, count)
 
-    def _prompt(self, sequence: Sequence, *, limited: bool) -> Prefill:
-        left = sequence.prefill_end - sequence.held
-        size = self._batch_size
+    def _prompts(self, sequences: list[Sequence], *, limited: bool) -> Prefill:
+        """A chunk of the first one's prompt, and the whole rests of as many others' as there is room for."""
+        first, *others = sequences
+        left = first.prefill_end - first.held
+        room = self._batch_size
         if self._company:
-            count = min(left, size - sequence.held % size)
-        else:
-            count = min(left, size, self._budget) if limited else min(left, size)
-        self._budget -= count
-        return Prefill(sequence, count)
+            return self._read([(first, min(left, room - first.held % room))])
+        room = min(room, self._budget) if limited else room
+        chunks = [(first, min(left, room))]
+        room -= chunks[0][1]
+        for other in others:
+            left = other.prefill_end - other.held
+            if left > room or any(_better_apart(other, one) for one, _ in chunks):
+                break
+            chunks.append((other, left))
+            room -= left
+        return self._read(chunks)
+
+    def _read(self, chunks: list[tuple[Sequence, int]]) -> Prefill:
+        self._budget -= sum(count for _, count in chunks)
+        return Prefill(tuple(chunks))
 
     def _prompt_budget(self, pace: Pace, prefilling: list[Sequence], decoding: list[Sequence]) -> int:
         if not prefilling:
@@ -134,9 +148,8 @@ class Scheduler:
         strangers = any(sequence.owner != owner for sequence in decoding)
         patient = all(sequence.request.patient for sequence in decoding)
         pause = self._limits.patience if patient else self._limits.pause
-        # With many to read for and few to wait, what they wait is well spent.
-        pause *= max(1.0, len(prefilling) / max(1, len(decoding)))
-        seconds = rows * self._limits.strangers if strangers else max(rows, pause)
+        # Each that is to be read has its pause: whoever is read late makes the batches of rows small for long.
+        seconds = rows * self._limits.strangers if strangers else max(rows, pause * len(prefilling))
         return pace.chunk(seconds)
 
     def _together(self, due: list[Sequence]) -> tuple[Sequence, ...]:
@@ -178,3 +191,12 @@ class Scheduler:
         """An owner's slots over its weight, if it had that many more."""
         held = sum(sequence.owner == owner for sequence in self.running.values())
         return (held + change) / self._shares.weight(owner)
+
+
+def _better_apart(one: Sequence, other: Sequence) -> bool:
+    """Whether two prompts should not share a batch: who may crash it is on its own, and of two that begin alike, one
+    finds in the KV cache what the other has read."""
+    if one.request.alone or other.request.alone:
+        return True
+    same_domain = one.request.domain == other.request.domain
+    return same_domain and one.tokens[:_ALIKE] == other.tokens[:_ALIKE]

@@ -2,11 +2,21 @@
 
 import ctypes
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from .library import ll
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Consecutive tokens of one slot, and whether the logits after the last are wanted."""
+
+    slot: int
+    tokens: Sequence[int]
+    logits: bool
 
 
 class Batch:
@@ -29,15 +39,17 @@ class Batch:
             logits=_pointer(self._wanted, "logits"),
         )
 
-    def chunk(self, slot: int, tokens: Sequence[int], *, start: int, logits: bool) -> Any:
-        """Consecutive tokens of one slot, from position `start`; `logits` are those after the last."""
-        count = len(tokens)
-        self._tokens[:count] = tokens
-        self._positions[:count] = np.arange(start, start + count)
-        self._slots[:count] = slot
-        self._wanted[:count] = 0
-        self._wanted[count - 1] = logits
-        self._batch.n_tokens = count
+    def chunks(self, chunks: Sequence[Chunk], starts: Sequence[int]) -> Any:
+        """Each of these from its position on."""
+        end = 0
+        for chunk, start in zip(chunks, starts, strict=True):
+            first, end = end, end + len(chunk.tokens)
+            self._tokens[first:end] = chunk.tokens
+            self._positions[first:end] = np.arange(start, start + len(chunk.tokens))
+            self._slots[first:end] = chunk.slot
+            self._wanted[first:end] = 0
+            self._wanted[end - 1] = chunk.logits
+        self._batch.n_tokens = end
         return self._batch
 
     def rows(self, slots: Sequence[int], tokens: Sequence[int], positions: Sequence[int]) -> Any:

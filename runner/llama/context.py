@@ -9,7 +9,7 @@ import numpy as np
 from ...store.closing import Closing
 from ..engine_settings import KV_TYPES, RANGES, EngineSettings
 from ..errors import DecodeFailed, InvalidEngine, LoadFailed, PromptEmpty, PromptTooLong
-from .batch import Batch
+from .batch import Batch, Chunk
 from .library import errors_logged, ll, quick
 from .model import LlamaModel
 
@@ -80,15 +80,28 @@ class LlamaContext(Closing):
 
         Raises PromptEmpty, PromptTooLong beyond the slot's room, DecodeFailed.
         """
-        if not tokens:
+        self.prefill_together([Chunk(slot, tokens, logits)])
+
+    def prefill_together(self, chunks: Sequence[Chunk]) -> None:
+        """Appends chunks, of at most `batch_size` tokens in all, to slots of their own. The logits that are wanted are
+        rows in their order.
+
+        Raises PromptEmpty, PromptTooLong beyond a slot's room, DecodeFailed.
+        """
+        if not chunks or not all(chunk.tokens for chunk in chunks):
             raise PromptEmpty("there are no tokens to decode")
-        start = self._room_for(slot, len(tokens))
-        if len(tokens) > self.batch_size:
-            raise DecodeFailed(f"{len(tokens)} tokens are more than a batch of {self.batch_size}")
-        for token in tokens:
-            self._model.known(token)
-        self._decode(self._batch.chunk(slot, tokens, start=start, logits=logits), rows=int(logits))
-        self.lengths[slot] += len(tokens)
+        starts = [self._room_for(chunk.slot, len(chunk.tokens)) for chunk in chunks]
+        if len({chunk.slot for chunk in chunks}) != len(chunks):
+            raise DecodeFailed("a slot takes one chunk at a time")
+        count = sum(len(chunk.tokens) for chunk in chunks)
+        if count > self.batch_size:
+            raise DecodeFailed(f"{count} tokens are more than a batch of {self.batch_size}")
+        for chunk in chunks:
+            for token in chunk.tokens:
+                self._model.known(token)
+        self._decode(self._batch.chunks(chunks, starts), rows=sum(chunk.logits for chunk in chunks))
+        for chunk in chunks:
+            self.lengths[chunk.slot] += len(chunk.tokens)
 
     def step(self, slots: Sequence[int], tokens: Sequence[int], *, idle: Sequence[int] = ()) -> None:
         """Appends a token to each of these slots; the logits after it are rows in the order of `slots`.

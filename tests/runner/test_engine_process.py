@@ -113,7 +113,7 @@ def test_a_file_that_is_no_model_is_said_once_and_as_llama_cpp_says_it(tmp_path:
     file.write_bytes(b"GGUF" + b"\0" * 100)
     with (
         EngineProcess([file], SETTINGS) as process,
-        pytest.raises(LoadFailed, match=r"llama\.cpp cannot load the model: .*magic"),
+        pytest.raises(LoadFailed, match=r"llama\.cpp cannot load the model: .*GGUF"),
     ):
         process.wait_ready(60)
 

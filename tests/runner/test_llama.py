@@ -13,6 +13,7 @@ from sound import Sound
 from llstore.runner import DecodeFailed, InvalidEngine, LoadFailed, PromptEmpty, PromptTooLong, RunnerError, Sampling
 from llstore.runner.engine_settings import EngineSettings
 from llstore.runner.llama import LlamaModel
+from llstore.runner.llama.batch import Chunk
 from llstore.runner.llama.build import build, cpu_features
 from llstore.runner.llama.context import LlamaContext
 from llstore.runner.llama.log import ErrorLines
@@ -182,6 +183,24 @@ def test_chunks_give_the_logits_of_one_decode(model: LlamaModel) -> None:
         assert whole.logits().shape == (1, model.vocabulary_size)
         assert whole.logits().argmax() == parts.logits().argmax()
         np.testing.assert_allclose(whole.logits(), parts.logits(), atol=0.5)
+
+
+def test_prompts_that_are_read_together_have_the_logits_that_they_have_alone(model: LlamaModel) -> None:
+    lines = ("The sea was calm and the ship was", "One, two,", "Rain")
+    texts = [model.tokenize(line, add_special=True, parse_special=False) for line in lines]
+    wanted = (True, False, True)
+    settings = EngineSettings(256, parallel=3)
+    with LlamaContext(model, settings) as together, LlamaContext(model, settings) as alone:
+        together.prefill_together([Chunk(n, text, wanted[n]) for n, text in enumerate(texts)])
+        rows = together.logits().copy()
+        assert together.lengths == [len(text) for text in texts]
+        for row, slot in enumerate(n for n in range(3) if wanted[n]):
+            alone.prefill(slot, texts[slot], logits=True)
+            assert rows[row].argmax() == alone.logits()[0].argmax()
+            np.testing.assert_allclose(rows[row], alone.logits()[0], atol=0.5)
+        for chunks in ([], [Chunk(0, [1], True), Chunk(0, [1], True)], [Chunk(0, [], True)], [Chunk(9, [1], True)]):
+            with pytest.raises((DecodeFailed, PromptEmpty)):
+                together.prefill_together(chunks)
 
 
 def test_nan_logits_are_an_error_not_a_token(model: LlamaModel) -> None:

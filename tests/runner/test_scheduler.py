@@ -39,8 +39,11 @@ class Bench:
         self.sequences: dict[int, Sequence] = {}
 
     def submit(self, prompt: int, answer: int, **settings: object) -> int:
+        return self.ask((len(self.sequences),) * prompt, answer, **settings)
+
+    def ask(self, prompt: tuple[int, ...], answer: int, **settings: object) -> int:
         id = len(self.sequences)
-        request = Request(prompt=(1,) * prompt, sampling=Sampling(), **settings)
+        request = Request(prompt, Sampling(), **settings)
         sequence = Sequence.of(id, request, now=self.now, exact=self.exact)
         self.scheduler.submit(sequence)
         self.sequences[id], self.goals[id], self.read[id] = sequence, answer, []
@@ -71,14 +74,20 @@ class Bench:
             assert not self.scheduler.waiting
 
     def prefill(self, step: Prefill) -> None:
-        sequence = step.sequence
-        assert 0 < step.count <= BATCH
-        assert sequence.held + step.count <= sequence.prefill_end
-        if self.exact:
-            assert sequence.held % BATCH == 0
-        self.compute(sequence, step.count)
-        self.pace.prefilled(step.count, 0.001 * step.count)
-        self.choose(sequence)
+        total = sum(count for _, count in step.chunks)
+        assert total <= BATCH
+        assert len({sequence.id for sequence, _ in step.chunks}) == len(step.chunks)
+        if len(step.chunks) > 1:
+            assert not self.exact
+            assert not any(sequence.request.alone for sequence, _ in step.chunks)
+        for sequence, count in step.chunks:
+            assert 0 < count <= sequence.prefill_end - sequence.held
+            if self.exact:
+                assert sequence.held % BATCH == 0
+            self.compute(sequence, count)
+        self.pace.prefilled(total, 0.001 * total)
+        for sequence, _ in step.chunks:
+            self.choose(sequence)
 
     def decode(self, step: Decode) -> None:
         assert len({sequence.id for sequence in step.sequences}) == len(step.sequences) <= self.slots
@@ -269,6 +278,26 @@ def test_prompt_is_read_in_chunks_no_longer_than_a_pause_while_others_decode() -
     strangers = steps_of_prefill(bench)
     assert max(own) == 4  # of 1 ms each
     assert max(strangers) == 1  # a row takes as long
+
+
+def test_short_prompts_are_read_together_but_for_those_that_begin_alike_or_must_be_alone() -> None:
+    bench = Bench(slots=6)
+    for tokens, settings in (
+        (range(10), {}),
+        (range(10, 20), {}),
+        (range(30, 50), {}),
+        (range(30, 54), {}),
+        (range(60, 62), {"alone": True}),
+        (range(70, 72), {}),
+    ):
+        bench.ask(tuple(tokens), answer=9, **settings)
+    together = []
+    while any(sequence.prefilling for sequence in bench.sequences.values()):
+        before = {id: len(read) for id, read in bench.read.items()}
+        bench.step()
+        grown = [id for id, read in bench.read.items() if len(read) > before[id] and before[id] < 2]
+        together += [grown] if grown else []
+    assert together == [[0, 1], [2], [3], [4], [5]]
 
 
 def test_patient_requests_wait_until_the_prompts_of_their_owner_are_read() -> None:
