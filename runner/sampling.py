@@ -95,8 +95,8 @@ class Sampling:
 
     @property
     def greedy(self) -> bool:
-        """Whether the likeliest token is always taken, by what the model says alone."""
-        return self.cold and not (self.penalizes or self.logit_bias or self.ignore_eos or self.grammar)
+        """Whether the likeliest token that may be said is always taken, by what the model says alone."""
+        return self.cold and not (self.penalizes or self.logit_bias or self.grammar)
 
 
 def answers(sampling: Sampling, n: int) -> tuple[Sampling, ...]:

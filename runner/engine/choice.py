@@ -50,11 +50,9 @@ def choose(
 
 
 def _token(logits: Logits, sampler: "Sampler", sequence: Sequence, watch: Watch) -> int:
-    if sampler.greedy:
-        token = int(logits.argmax())
-        # argmax finds a NaN first; what is to be said of it the sampler knows.
-        if logits[token] == logits[token]:
-            return token
+    token = sampler.likeliest(logits)
+    if token is not None:
+        return token
     if sequence.request.sampling.grammar:
         # llama.cpp's grammars can be made to end the process.
         watch([sequence.id])

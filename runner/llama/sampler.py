@@ -29,12 +29,12 @@ class Sampler(Closing):
 
     def __init__(self, model: LlamaModel, sampling: Sampling, seed: int, *, prompt: Sequence[int] = ()) -> None:
         check_tokens(model, sampling)
-        forbidden = {*model.suppressed_tokens, *(model.end_tokens if sampling.ignore_eos else ())}
-        self.greedy = sampling.greedy and not forbidden
+        self._forbidden = frozenset((*model.suppressed_tokens, *(model.end_tokens if sampling.ignore_eos else ())))
+        self._greedy = sampling.greedy
         self._model = model
         self._open = True
         self._top_k = sampling.top_k
-        self._changes = Changes(sampling, forbidden=forbidden)
+        self._changes = Changes(sampling, forbidden=self._forbidden)
         for token in prompt if sampling.penalizes else ():
             self._changes.accept(token)
         self._grammar = Grammar(model, sampling.grammar) if sampling.grammar else None
@@ -64,6 +64,14 @@ class Sampler(Closing):
             self._chance.skip_second()
         self._accept(token)
         return token
+
+    def likeliest(self, logits: Floats) -> int | None:
+        """What `choose` would choose, where nothing but the largest of the logits decides that; else None."""
+        if not self._greedy:
+            return None
+        token = int(logits.argmax())
+        # argmax finds a NaN first: what is to be said of it `choose` knows.
+        return token if token not in self._forbidden and logits[token] == logits[token] else None
 
     def accept(self, token: int) -> None:
         """Goes on as if `token` had been chosen here. Raises DecodeFailed when that cannot have been."""

@@ -131,11 +131,22 @@ def test_cold_settings_take_the_likeliest_of_what_is_left(model: LlamaModel, row
     best = int(rows[0].argmax())
     second = int(np.argsort(-rows[0])[1])
     with Sampler(model, Sampling(temperature=0, logit_bias=((best, -100.0),)), 1) as sampler:
-        assert not sampler.greedy
+        assert sampler.likeliest(rows[0]) is None
         assert sampler.choose(rows[0]) == second
     with Sampler(model, Sampling(temperature=0), 1) as sampler:
-        assert sampler.greedy
-        assert sampler.choose(rows[0]) == best
+        assert sampler.likeliest(rows[0]) == sampler.choose(rows[0]) == best
+
+
+def test_the_likeliest_token_is_not_taken_at_once_where_it_may_not_be_said(model: LlamaModel, rows: Any) -> None:
+    ending = rows[0].copy()
+    ending[list(model.end_tokens)] = ending.max() + 1
+    broken = rows[0].copy()
+    broken[7] = np.nan
+    with Sampler(model, Sampling(temperature=0, ignore_eos=True), 1) as sampler:
+        assert sampler.likeliest(rows[0]) == int(rows[0].argmax())
+        assert sampler.likeliest(ending) is None
+        assert sampler.choose(ending) == int(rows[0].argmax())
+        assert sampler.likeliest(broken) is None
 
 
 def test_the_end_is_not_chosen_when_it_is_to_be_ignored(model: LlamaModel, rows: Any) -> None:
