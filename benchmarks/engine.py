@@ -1,6 +1,7 @@
 """The engine beside llama.cpp's own programs: same model, threads, batch sizes and KV layout, in alternating rounds.
 
-Usage: python benchmarks/engine.py [--model smollm2] [--peers DIR] [--parallel 1,8,16,32] [SECTION…]   (ROUNDS=5)
+Usage: python benchmarks/engine.py [--model smollm2] [--peers DIR] [--parallel 1,8,16,32] [--no-repack] [SECTION…]
+(ROUNDS=5)
 Sections: batched own arrivals prefix flood fairness; all of them without any. DIR (or LLSTORE_PEERS) holds llama-bench,
 llama-batched-bench and llama-server, built from the llama.cpp that llama-cpp-python carries; without it we run alone.
 Each engine is closed before another starts. Times mean something on an idle machine only.
@@ -49,11 +50,13 @@ class Bench:
     words: Sequence[int]
     peers: Path | None
     settings: EngineSettings
+    repack: bool  # our weights; llama.cpp's own choice is to
 
     def contestants(self, **changes: int) -> list[Contestant]:
         """We, and llama.cpp where it is given, with these settings."""
         settings = replace(self.settings, **changes)
-        found: list[Contestant] = [Ours([self.file], settings, self.words)]
+        ours = replace(settings, repack=self.repack)
+        found: list[Contestant] = [Ours([self.file], ours, self.words)]
         if self.peers:
             found.append(LlamaCpp(Peers(self.peers, self.file), settings))
         return found
@@ -217,6 +220,7 @@ def main() -> None:
     parser.add_argument("--model", default="smollm2", choices=models.MODELS)
     parser.add_argument("--peers", type=Path, default=os.environ.get("LLSTORE_PEERS"), metavar="DIR")
     parser.add_argument("--parallel", default="1,8,16,32")
+    parser.add_argument("--no-repack", action="store_true", help="for us, where llstore tune finds it faster")
     given = parser.parse_args()
     sections = given.sections or ["batched", *SECTIONS]
     if unknown := {*sections} - {"batched", *SECTIONS}:
@@ -225,7 +229,7 @@ def main() -> None:
     with LlamaModel(file, Loading(vocabulary_only=True)) as model:
         vocabulary = words(model)
     settings = EngineSettings(context_size=256, parallel=16, flash_attention=True)
-    bench = Bench(file, vocabulary, Path(given.peers) if given.peers else None, settings)
+    bench = Bench(file, vocabulary, Path(given.peers) if given.peers else None, settings, repack=not given.no_repack)
     print(f"{file.name}, {ROUNDS} alternating rounds, {machine()}, {settings.threads} threads")
     for section in sections:
         if section == "batched":

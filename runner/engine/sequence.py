@@ -48,6 +48,11 @@ class Sequence:
         return self.held < self.prefill_end
 
     @property
+    def replaying(self) -> bool:
+        """Whether more than its latest token is to be read in rows: what it said before a crash."""
+        return not self.prefilling and self.held + 1 < len(self.tokens)
+
+    @property
     def complete(self) -> bool:
         """Whether all its tokens are in the KV cache, so that the next one can be chosen."""
         return self.held == len(self.tokens)

@@ -300,6 +300,16 @@ def test_short_prompts_are_read_together_but_for_those_that_begin_alike_or_must_
     assert together == [[0, 1], [2], [3], [4], [5]]
 
 
+def test_after_a_crash_an_exact_engine_goes_on_with_the_first_before_it_reads_all_prompts_again() -> None:
+    bench = Bench(slots=3, exact=True)
+    for _ in range(3):
+        bench.submit(BATCH, 30, generated=(1,) * 20)
+    while not any(sequence.generated[20:] for sequence in bench.sequences.values()):
+        bench.step()
+    assert bench.sequences[2].held == 0
+    bench.drain(steps=200)
+
+
 def test_patient_requests_wait_until_the_prompts_of_their_owner_are_read() -> None:
     for others, chunk in (("a", BATCH), ("b", 1)):
         bench = Bench(slots=2, limits=Limits(pause=0.001))
