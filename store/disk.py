@@ -39,27 +39,32 @@ class PartFile(Closing):
     left by a writer that died. Raises NoSpace and DiskError.
     """
 
+    _fd = -1
+
     def __init__(self, path: Path, *, size: int | None = None, adopt: bool = False) -> None:
         self.path = path
         self._end = 0
         self._lock = Lock()
         # What was there before is not ours to remove until it is ours to write.
         self._kept = adopt
-        with disk_errors(path.parent):
-            make_folder(path.parent)
-            fresh = 0 if adopt else os.O_CREAT | os.O_EXCL
-            self._fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | fresh, 0o666)
-            try:
+        fresh = 0 if adopt else os.O_CREAT | os.O_EXCL
+        try:
+            with disk_errors(path.parent):
+                make_folder(path.parent)
+                self._fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | fresh, 0o666)
                 # All of an adopted file may be right already, and nothing written to it before it is committed.
                 self._end = os.fstat(self._fd).st_size if adopt else 0
                 # What a name says of its writer may be wrong; a lock, where locks work, is not.
                 with suppress(OSError):
                     fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 self._reserve(size or 0)
-                self._kept = False
-            except BaseException:
-                self.close()
-                raise
+            self._kept = False
+        except BaseException as error:
+            self.close()
+            if fresh and isinstance(error, KeyboardInterrupt):
+                # It may have come when the file was there and its descriptor nowhere yet.
+                path.unlink(missing_ok=True)
+            raise
 
     @classmethod
     def beside(cls, folder: Path, *, size: int | None = None) -> "PartFile":
@@ -69,10 +74,14 @@ class PartFile(Closing):
     def close(self) -> None:
         """Close the file and, unless it was committed or is to be kept, remove it."""
         if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
             if not self._kept:
                 self.path.unlink(missing_ok=True)
+            fd, self._fd = self._fd, -1
+            os.close(fd)
+
+    def __del__(self) -> None:
+        # Ctrl-C may come between its making and the `with` that closes it, or while that does.
+        self.close()
 
     def keep(self) -> None:
         """Leave the file where it is when it is closed: the next writer of the same bytes goes on from it."""

@@ -192,6 +192,10 @@ def test_nothing_is_not_asked(llstore: Command) -> None:
     refused(llstore("run", "no/such", "-p", "-"), 2, "the prompt is empty")
 
 
+def test_a_file_that_is_not_there(llstore: Command) -> None:
+    refused(llstore("run", "no/such", "-p", "hi", "--grammar", "absent.gbnf"), 3, "--grammar: no file absent.gbnf")
+
+
 def test_only_weights_are_run(llstore: Command, put: Put, tmp_path: Path) -> None:
     (tmp_path / "note").write_text("not a model")
     digest = put(tmp_path / "note", role=Role.LICENSE)

@@ -59,7 +59,6 @@ def test_the_end_is_ignored_until_the_limit(llstore: Command, model: str) -> Non
         (("--logit-bias", "999999=1"), "999999"),
         (("--stop-token", "-1"), "stop_tokens"),
         (("--stop", "x" * 70_000), "65536"),
-        (("--grammar", "absent.gbnf"), "no such file"),
         (("--grammar", "."), "is a directory"),
         (("--grammar", "broken.gbnf"), "line 1"),
         (("--grammar", "binary.gbnf"), "not UTF-8"),

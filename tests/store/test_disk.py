@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import FrameType
 
 import pytest
 from hypothesis import given, settings
@@ -268,3 +269,42 @@ def test_what_the_system_refuses_is_said_with_its_reason(tmp_path: Path, number:
 def test_other_errors_pass_through(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), disk_errors(tmp_path):
         raise ZeroDivisionError
+
+
+def test_ctrl_c_at_any_moment_leaves_no_part(tmp_path: Path) -> None:
+    """At each step of the interpreter from before there is a part file until after it is closed."""
+
+    def interrupted(after: int) -> bool:
+        left = after
+
+        def trace(frame: FrameType, event: str, _: object) -> object:
+            nonlocal left
+            if frame.f_code is PartFile.__del__.__code__:
+                sys.settrace(None)  # what is raised there, Python only tells of
+                return None
+            frame.f_trace_opcodes = True
+            if event == "opcode":
+                left -= 1
+                if left == 0:
+                    raise KeyboardInterrupt
+            return trace
+
+        def work() -> None:
+            with PartFile.beside(tmp_path, size=10) as part:
+                part.write(b"x")
+
+        before = sys.gettrace()
+        sys.settrace(trace)
+        try:
+            work()
+        except KeyboardInterrupt:
+            return True
+        finally:
+            sys.settrace(before)
+        return False
+
+    moment = 1
+    while interrupted(moment):
+        assert not list(tmp_path.iterdir()), f"after {moment} steps"
+        moment += 1
+    assert moment > 100
