@@ -255,6 +255,7 @@ class SlowPart(PartFile):
 
     def __init__(self, part: PartFile) -> None:
         self.__dict__.update(part.__dict__)
+        part._fd = -1  # this one is to close it
         self.turns = 0
         self.turn = threading.Lock()
 
@@ -327,6 +328,7 @@ class LatePart(PartFile):
 
     def __init__(self, part: PartFile) -> None:
         self.__dict__.update(part.__dict__)
+        part._fd = -1  # this one is to close it
         self.fd = self._fd
         self.writes = 0
         self.writing = threading.Event()
