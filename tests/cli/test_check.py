@@ -83,6 +83,15 @@ def test_run_refuses_what_does_not_pass_unless_told_otherwise(llstore: Command, 
     assert unchecked.returncode < 0
 
 
+def test_a_batch_of_what_does_not_pass_is_not_begun(llstore: Command, wrong: Path, tmp_path: Path) -> None:
+    llstore("put", wrong, "--name", "t/wrong")
+    (tmp_path / "in.jsonl").write_text('{"prompt": "hi"}\n')
+    refusal = llstore("batch", "t/wrong", "-i", "in.jsonl", "-o", "out.jsonl")
+    assert (refusal.returncode, len(refusal.stderr.splitlines()), refusal.stdout) == (7, 1, "")
+    assert "--unchecked" in refusal.stderr
+    assert not (tmp_path / "out.jsonl").exists()
+
+
 @pytest.mark.parametrize("line", ["gate = false", "unchecked = true", "[gate]\nenabled = false"])
 def test_a_project_cannot_switch_the_gate_off(llstore: Command, tmp_path: Path, line: str) -> None:
     (tmp_path / "llstore.toml").write_text(line + "\n")
