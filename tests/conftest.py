@@ -16,6 +16,9 @@ from seaweed import SeaweedFS, seaweedfs
 
 from llstore.store import Name, PutRequest, Role, Settings, Store
 
+# Several tests run at once: a thread that spins while it waits keeps a core from what it waits for.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 # An example that takes long on a busy machine is not wrong.
 hypothesis_settings.register_profile("patient", deadline=None)
 hypothesis_settings.load_profile("patient")
