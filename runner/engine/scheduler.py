@@ -102,9 +102,9 @@ class Scheduler:
             (prefilling if sequence.prefilling else decoding).append(sequence)
         due = [sequence for sequence in decoding if sequence.id in self._due]
         if not due:
-            # Who was talking before a crash comes back before others are read to.
-            back = not any(sequence.replaying for sequence in decoding)
-            if prefilling and back and (self._budget > 0 or not decoding):
+            # The first who was talking before a crash comes back before others are read to.
+            none_back = bool(decoding) and all(sequence.silent for sequence in decoding)
+            if prefilling and not none_back and (self._budget > 0 or not decoding):
                 return self._prompts(sorted(prefilling, key=self._claim), limited=bool(decoding))
             self._budget = self._prompt_budget(pace, prefilling, decoding)
             due = decoding

@@ -48,9 +48,10 @@ class Sequence:
         return self.held < self.prefill_end
 
     @property
-    def replaying(self) -> bool:
-        """Whether more than its latest token is to be read in rows: what it said before a crash."""
-        return not self.prefilling and self.held + 1 < len(self.tokens)
+    def silent(self) -> bool:
+        """Whether it was talking before a crash, and not since."""
+        said = self.request.generated
+        return bool(said) and len(self.tokens) == len(self.request.prompt) + len(said)
 
     @property
     def complete(self) -> bool:

@@ -307,6 +307,10 @@ def test_after_a_crash_an_exact_engine_goes_on_with_the_first_before_it_reads_al
     while not any(sequence.generated[20:] for sequence in bench.sequences.values()):
         bench.step()
     assert bench.sequences[2].held == 0
+    # The others repeat what they said in the same batches, and not one after the other.
+    while not bench.sequences[2].held:
+        bench.step()
+    assert bench.sequences[1].silent
     bench.drain(steps=200)
 
 
