@@ -15,9 +15,10 @@ demo: $(VENV)/llstore.stamp
 	$(BIN)/llstore run $(SMOLLM2) -p "Name the capital of France." \
 		--system "You are a helpful assistant." --temperature 0
 
-# Two at once: most tests wait for a process or a server. Those of one file keep to one process, and share what it set up.
+# Three at once, also on two cores: many tests wait for a process or a server. Those of one file keep to one process, and
+# share what it set up.
 test: check
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile
 
 check: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
