@@ -14,7 +14,8 @@ class Limits:
 
     Between two rounds of rows, as much prompt is read as takes `pause` seconds for each that has one to be read,
     `patience` seconds where all that decode are patient, or as long as their rows take if that is more; but while rows
-    of another owner decode, never longer than `strangers` times what those rows take.
+    of another owner decode, no more than takes `strangers` times as long as these alone, less what rows of the prompts'
+    owner cost them; half of that at least.
     A request that has waited `ageing` seconds counts as one priority higher.
 
     `company` is for exact engines; without it, they take seconds to find it by trying.

@@ -145,14 +145,21 @@ class Scheduler:
     def _prompt_budget(self, pace: Pace, prefilling: list[Sequence], decoding: list[Sequence]) -> int:
         if not prefilling:
             return 1
-        owner = min(prefilling, key=self._claim).owner
         rows = pace.decode_seconds(len(decoding))
-        strangers = any(sequence.owner != owner for sequence in decoding)
+        owner = min(prefilling, key=self._claim).owner
+        strangers = sum(sequence.owner != owner for sequence in decoding)
+        if strangers:
+            return pace.chunk(self._beside(pace.decode_seconds(strangers), rows))
         patient = all(sequence.request.patient for sequence in decoding)
         pause = self._limits.patience if patient else self._limits.pause
         # Each that is to be read has its pause: whoever is read late makes the batches of rows small for long.
-        seconds = rows * self._limits.strangers if strangers else max(rows, pause * len(prefilling))
-        return pace.chunk(seconds)
+        return pace.chunk(max(rows, pause * len(prefilling)))
+
+    def _beside(self, theirs: float, rows: float) -> float:
+        """The seconds to read prompt in, where others' rows would take `theirs` and all rows take `rows`."""
+        # An owner whose prompts are read has rows too, and what these cost the others counts like its prompts.
+        most = theirs * self._limits.strangers
+        return max(theirs + most - rows, most / 2)
 
     def _together(self, due: list[Sequence]) -> tuple[Sequence, ...]:
         """Those that share the next batch."""

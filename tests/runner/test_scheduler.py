@@ -280,6 +280,17 @@ def test_prompt_is_read_in_chunks_no_longer_than_a_pause_while_others_decode() -
     assert max(strangers) == 1  # a row takes as long
 
 
+@pytest.mark.parametrize(("own_rows", "chunk"), [(0, 4), (1, 3), (2, 2), (4, 2)])
+def test_what_the_rows_of_an_owner_cost_the_others_is_taken_from_its_prompts(own_rows: int, chunk: int) -> None:
+    bench = Bench(slots=9, limits=Limits(pause=1.0, strangers=1.0))
+    for owner in "a" * 4 + "b" * own_rows:
+        bench.submit(5, 500, share=owner)
+    for _ in range(20):
+        bench.step()
+    bench.submit(100, 1, share="b")
+    assert max(steps_of_prefill(bench)[1:]) == chunk
+
+
 def test_short_prompts_are_read_together_but_for_those_that_begin_alike_or_must_be_alone() -> None:
     bench = Bench(slots=6)
     for tokens, settings in (
