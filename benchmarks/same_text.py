@@ -167,6 +167,8 @@ def main() -> None:
     parser.add_argument("--peers", type=Path, default=os.environ.get("LLSTORE_PEERS"), metavar="DIR")
     parser.add_argument("--tokens", type=int, default=64)
     given = parser.parse_args()
+    if "alone" in given.sections and not given.peers:
+        parser.error("alone compares with llama-server: --peers DIR")
     file = models.fetch(given.model)
     with LlamaModel(file, Loading(vocabulary_only=True)) as model:
         found = cases(model)
