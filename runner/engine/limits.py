@@ -26,6 +26,6 @@ class Limits:
     shelves: int = 2
     pause: float = 0.1
     patience: float = 10.0
-    strangers: float = 0.8
+    strangers: float = 0.6
     ageing: float = 10.0
     company: Company | None = None
