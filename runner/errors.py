@@ -14,6 +14,8 @@ RunnerError
 ├── PromptEmpty      a prompt of no tokens
 ├── PromptTooLong    a prompt that leaves no room in the context
 ├── QueueFull        an engine has as many requests waiting as it may
+├── ModelNotServed   a caller asks a server for a model that it does not serve
+├── Draining         a server is about to stop, and takes no more requests
 ├── EngineCrashed    an engine's process crashes again and again
 ├── EngineStopped    an engine was closed, or is about to be
 ├── InvalidMessage   what an engine's process said, or is to be told, is not a message between the two
@@ -94,6 +96,23 @@ class QueueFull(RunnerError):
     def __init__(self, waiting: int, retry_after: float) -> None:
         super().__init__(f"{waiting} requests wait already", hint=f"try again in {retry_after:.0f} s")
         self.waiting = waiting
+        self.retry_after = retry_after
+
+
+class ModelNotServed(RunnerError):
+    """A caller asks for a model that is not served, or not for it; `near` are names of some that are."""
+
+    def __init__(self, asked: str | None, near: tuple[str, ...]) -> None:
+        said = f"the model {asked[:200]!r} is not served here" if asked else "no model is named"
+        super().__init__(said, hint=f"there is {', '.join(near)}" if near else "")
+        self.near = ", ".join(near)
+
+
+class Draining(RunnerError):
+    """A server finishes what it has taken on, and takes no more; `retry_after` is in seconds."""
+
+    def __init__(self, retry_after: float) -> None:
+        super().__init__("the server is about to stop", hint="another one may take it, or this one when it is back")
         self.retry_after = retry_after
 
 

@@ -47,6 +47,16 @@ class Dispatch:
         channel = self._channel
         return channel is None or channel.unsent > 0
 
+    @property
+    def ready(self) -> Ready | None:
+        """What the first process said once it was ready; None before."""
+        return self._ready
+
+    @property
+    def failure(self) -> RunnerError | None:
+        """Why there is no engine any more, or that it is closed; None while there is one."""
+        return self._over
+
     def submit(self, request: Request, receive: Receive, fail: Fail | None) -> int:
         """Begins a request; returns its id. Raises why there are none taken, or InvalidMessage."""
         with self._changed:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ...store.closing import Closing
 from ..engine_settings import EngineSettings
-from ..errors import EngineStopped, LoadFailed
+from ..errors import EngineStopped, LoadFailed, RunnerError
 from .crash_report import CrashReport
 from .dispatch import Dispatch
 from .ledger import Fail, Receive
@@ -82,6 +82,16 @@ class EngineProcess(Closing):
     def crashes(self) -> deque[CrashReport]:
         """How the process ended, each of the latest times."""
         return self._dispatch.crashes
+
+    @property
+    def ready(self) -> Ready | None:
+        """What is known of the model; None until it was loaded for the first time."""
+        return self._dispatch.ready
+
+    @property
+    def failure(self) -> RunnerError | None:
+        """Why the engine was given up, or that it is closed; None while it is kept running."""
+        return self._dispatch.failure
 
     def wait_ready(self, seconds: float | None = None) -> Ready:
         """Waits until the model is loaded; what is known of it. Raises LoadFailed, EngineCrashed, EngineStopped."""

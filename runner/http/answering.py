@@ -1,0 +1,174 @@
+"""Sends what an engine answers: whole, or as server-sent events while it is made."""
+
+import asyncio
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from starlette.responses import Response
+
+from ..engine.request import End, TokenLogprobs, Update
+from ..errors import RunnerError
+from ..serve.flow import Flow, Item
+from .asgi import Receive, Scope, Send
+from .errors import OURS, ApiError, Problem, problem_of
+
+MODEL = "llstore-model"  # the header that has the model's digest
+HEAD_SECONDS = 5.0  # so long a stream's status waits for the first token, which may show that there is none
+REMARK_SECONDS = 15.0  # between two signs of life where no token comes
+_REMARK = b": still here\n\n"
+
+
+@dataclass(slots=True)
+class Collected:
+    """One answer so far."""
+
+    texts: list[str] = field(default_factory=list)
+    tokens: list[int] = field(default_factory=list)
+    logprobs: list[TokenLogprobs] = field(default_factory=list)
+    end: End | None = None
+
+    def add(self, update: Update) -> None:
+        """What came next."""
+        self.texts.append(update.text)
+        self.tokens += update.tokens
+        self.logprobs += update.logprobs
+        self.end = update.end or self.end
+
+    @property
+    def text(self) -> str:
+        """All of it."""
+        return "".join(self.texts)
+
+
+class Teller(Protocol):
+    """Puts answers into the words of one route. An event is bytes that are ready to be sent."""
+
+    def whole(self, answers: Sequence[Collected]) -> dict[str, Any]:
+        """The document of answers that are complete."""
+
+    def opening(self) -> bytes:
+        """The events before the first token."""
+
+    def told(self, number: int, update: Update) -> bytes:
+        """The events of one update."""
+
+    def closing(self, answers: Sequence[Collected]) -> bytes:
+        """The events after the last."""
+
+    def failed(self, problem: Problem) -> bytes:
+        """The event that ends a stream which cannot be completed."""
+
+
+class Answering(Response):
+    """The answer to a call. The call is cancelled when the client leaves before its end."""
+
+    def __init__(self, flow: Flow, teller: Teller) -> None:
+        self.flow = flow
+        self.teller = teller
+        self.answers = [Collected() for _ in flow.call.prompts]
+        self.background = None
+        self.status_code = 200
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """An ASGI application."""
+        scope["state"]["account"] = self.flow.account
+        watch = asyncio.create_task(self._watch(receive))
+        try:
+            await self.send_answer(send)
+        finally:
+            watch.cancel()
+            self.flow.close()
+
+    async def send_answer(self, send: Send) -> None:
+        """Sends status, headers and body."""
+        raise NotImplementedError
+
+    async def _watch(self, receive: Receive) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        self.flow.close()
+
+    def headers_of(self, content_type: str, more: Iterable[tuple[str, str]] = ()) -> list[tuple[bytes, bytes]]:
+        """The headers of an answer."""
+        pairs = [("content-type", content_type), (MODEL, str(self.flow.call.model.digest)), *more]
+        return [(name.encode(), value.encode()) for name, value in pairs]
+
+    def take_in(self, items: Iterable[Item]) -> list[tuple[int, Update]]:
+        """Adds to the answers what has come. Raises ApiError for one that failed."""
+        updates = []
+        for number, item in items:
+            if isinstance(item, RunnerError):
+                raise ApiError(problem_of(item))
+            self.answers[number].add(item)
+            updates.append((number, item))
+            if item.end and item.end.reason in ("error", "cancelled", "timeout"):
+                raise ApiError(_ended(item.end))
+        return updates
+
+    @property
+    def complete(self) -> bool:
+        """Whether all answers have ended."""
+        return all(answer.end for answer in self.answers)
+
+
+class Whole(Answering):
+    """One JSON document, once everything is there."""
+
+    async def send_answer(self, send: Send) -> None:
+        """Waits for the end first."""
+        while not self.complete:
+            items = await self.flow.take()
+            if self.flow.closed:
+                return
+            self.take_in(items)
+        body = json.dumps(self.teller.whole(self.answers)).encode()
+        headers = self.headers_of("application/json", [("content-length", str(len(body)))])
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+
+class Stream(Answering):
+    """Server-sent events: https://html.spec.whatwg.org/multipage/server-sent-events.html."""
+
+    async def send_answer(self, send: Send) -> None:
+        """What fails before the first token is an error with a status of its own; later it is an event."""
+        items = await self.flow.take(HEAD_SECONDS)
+        if self.flow.closed:
+            return
+        updates = self.take_in(items)
+        headers = self.headers_of("text/event-stream", [("cache-control", "no-store"), ("x-accel-buffering", "no")])
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        data = self.teller.opening() + self._events(updates)
+        while not self.complete:
+            if data:
+                await send({"type": "http.response.body", "body": data, "more_body": True})
+            items = await self.flow.take(REMARK_SECONDS)
+            if self.flow.closed:
+                return
+            try:
+                data = self._events(self.take_in(items)) if items else _REMARK
+            except ApiError as error:
+                await send({"type": "http.response.body", "body": self.teller.failed(error.problem)})
+                return
+        await send({"type": "http.response.body", "body": data + self.teller.closing(self.answers)})
+
+    def _events(self, updates: Iterable[tuple[int, Update]]) -> bytes:
+        return b"".join(self.teller.told(number, update) for number, update in updates)
+
+
+def event(document: dict[str, Any]) -> bytes:
+    """A server-sent event."""
+    return b"data: " + json.dumps(document, separators=(",", ":")).encode() + b"\n\n"
+
+
+DONE = b"data: [DONE]\n\n"
+
+
+def _ended(end: End) -> Problem:
+    if end.reason == "error":
+        return Problem(500, end.error, OURS, code="engine_failed")
+    if end.reason == "timeout":
+        return Problem(504, "the answer took longer than it may", OURS, code="timeout")
+    return Problem(503, "the server stops before the answer is complete", OURS, code="draining", retry_after=1.0)

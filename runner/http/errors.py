@@ -1,0 +1,92 @@
+"""From an error to OpenAI's shape: https://platform.openai.com/docs/guides/error-codes."""
+
+import json
+import math
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+from .. import errors
+
+INVALID, DENIED, MISSING = "invalid_request_error", "authentication_error", "not_found_error"
+LIMITED, BUSY, OURS = "rate_limit_error", "overloaded_error", "server_error"
+_LONGEST = 1000  # characters: an error repeats what is wrong, which may be a megabyte
+
+
+class ApiError(Exception):
+    """A refusal as a client sees it. `param` is the place in the request, `retry_after` is in seconds."""
+
+    def __init__(self, problem: "Problem") -> None:
+        super().__init__(problem.message)
+        self.problem = problem
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong, as a client sees it."""
+
+    status: int
+    message: str
+    kind: str = INVALID
+    param: str | None = None
+    code: str | None = None
+    retry_after: float | None = None
+
+    def document(self) -> dict[str, Any]:
+        """OpenAI's error object."""
+        message = " ".join(self.message.split())
+        said = message if len(message) <= _LONGEST else message[:_LONGEST] + "…"
+        return {"error": {"message": said, "type": self.kind, "param": self.param, "code": self.code}}
+
+    def headers(self) -> dict[str, str]:
+        """Retry-After, in whole seconds, where waiting helps."""
+        return {} if self.retry_after is None else {"retry-after": str(max(1, math.ceil(self.retry_after)))}
+
+    def answer(self) -> tuple[dict[str, str], bytes]:
+        """The headers and the body of an answer after which the connection is closed."""
+        body = json.dumps(self.document()).encode()
+        own = {"content-type": "application/json", "content-length": str(len(body)), "connection": "close"}
+        return {**own, **self.headers()}, body
+
+    def encode(self) -> bytes:
+        """The whole answer, for where there is nothing yet to give it to."""
+        headers, body = self.answer()
+        head = [f"HTTP/1.1 {self.status} {HTTPStatus(self.status).phrase}"]
+        head += [f"{name}: {value}" for name, value in headers.items()]
+        return "\r\n".join([*head, "", ""]).encode() + body
+
+
+# The first row whose class fits gives status, kind and code.
+_ROWS: tuple[tuple[type[errors.RunnerError], int, str, str | None], ...] = (
+    (errors.PromptTooLong, 400, INVALID, "context_length_exceeded"),
+    (errors.PromptEmpty, 400, INVALID, "prompt_empty"),
+    (errors.InvalidSampling, 400, INVALID, "invalid_value"),
+    (errors.InvalidTool, 400, INVALID, "invalid_value"),
+    (errors.TemplateFailed, 400, INVALID, "template_failed"),
+    (errors.ModelNotServed, 404, INVALID, "model_not_found"),
+    (errors.OverLimit, 429, LIMITED, "rate_limit_exceeded"),
+    (errors.QueueFull, 503, BUSY, "overloaded"),
+    (errors.Draining, 503, BUSY, "draining"),
+    (errors.EngineStopped, 503, BUSY, "draining"),
+    (errors.EngineCrashed, 503, OURS, "engine_crashed"),
+    (errors.LoadFailed, 503, OURS, "model_not_loaded"),
+)
+_PARAMS = {errors.ModelNotServed: "model", errors.InvalidTool: "tools"}
+
+
+def problem_of(error: errors.RunnerError) -> Problem:
+    """How a client is told of one of our errors."""
+    said = f"{error} ({error.hint})" if error.hint else str(error)
+    for kind, status, shape, code in _ROWS:
+        if isinstance(error, kind):
+            retry_after = getattr(error, "retry_after", None)
+            return Problem(status, said, shape, _param(error), code, retry_after)
+    return Problem(500, said, OURS)
+
+
+def _param(error: errors.RunnerError) -> str | None:
+    if isinstance(error, errors.InvalidSampling):
+        # Its message begins with the setting.
+        first = str(error).partition(" ")[0]
+        return first if first.isidentifier() else None
+    return _PARAMS.get(type(error))

@@ -1,0 +1,147 @@
+"""A server from its start to its end: what goes on beside the requests, and what signals do."""
+
+import asyncio
+import signal
+import socket
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from ...store.errors import StoreError
+from ..errors import RunnerError
+from ..observe import events
+from ..observe.log import EventLog
+from ..observe.metrics import Metrics
+from ..observe.snapshot import CacheSnapshot
+from ..serve.accounts import Accounts
+from ..serve.crashes import Watch
+from ..serve.keys import Keys
+from ..serve.model import ServedModel
+from ..serve.models import Models
+from ..serve.rules import Live, Rules
+from ..serve.service import Service
+from ..tenants import Limits, UsageTally
+from .app import application
+from .desk import Desk
+from .journal import Journal
+from .server import HttpServer
+
+LOOK_SECONDS = 1.0  # between two looks at keys and engines
+FLUSH_LOOKS = 5  # usage is written at every so manieth
+LAST_SECONDS = 5.0  # for what was answered to reach its readers
+
+
+def _nothing() -> None:
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a server is made of. `rules` reads them, again at each SIGHUP; it may raise a StoreError or RunnerError.
+
+    `cache` says how the cache of blobs is, `ready` is called once requests are listened to.
+    """
+
+    models: Sequence[ServedModel]
+    sockets: list[socket.socket]
+    keys: Keys
+    log: EventLog
+    rules: Callable[[], Rules] = Rules
+    cache: Callable[[], CacheSnapshot | None] = _nothing
+    ready: Callable[[], None] = _nothing
+
+
+def serve(plan: Plan) -> bool:
+    """Serves until SIGTERM or SIGINT, which a second one hastens; whether all that was taken on was finished."""
+    return asyncio.run(_Host(plan).run(), loop_factory=_loop_factory())
+
+
+class _Host:
+    """One server at work, in its event loop."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._live = Live(plan.rules())
+        self._metrics = Metrics()
+        self._usage = UsageTally()
+        self._stopping = asyncio.Event()
+        self._hurry = asyncio.Event()
+        self._whole = True
+
+    async def run(self) -> bool:
+        """Until it was told to stop."""
+        plan = self._plan
+        service = Service(Models(plan.models), self._live, Accounts(Limits(), self._usage, self._metrics))
+        desk = Desk(service, plan.cache)
+        journal = Journal(plan.log, self._metrics)
+        app = application(desk, keys=lambda: plan.keys.ring, done=journal.request)
+        server = HttpServer(app, self._live, journal)
+        self._listen_to_signals()
+        beside = [asyncio.create_task(self._look()), asyncio.create_task(self._await_stop(service, server))]
+        plan.ready()
+        try:
+            await server.run(plan.sockets)
+        finally:
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
+            desk.close()
+            self._flush()
+        plan.log.write(events.Stopped(cut_off=service.sequences))
+        return self._whole
+
+    async def _await_stop(self, service: Service, server: HttpServer) -> None:
+        await self._stopping.wait()
+        seconds = self._live.rules.drain
+        self._plan.log.write(events.Draining(requests=service.sequences, seconds=seconds))
+        drained = asyncio.create_task(service.drain(seconds))
+        hurry = asyncio.create_task(self._hurry.wait())
+        await asyncio.wait((drained, hurry), return_when=asyncio.FIRST_COMPLETED)
+        self._whole = drained.done() and drained.result()
+        if not self._whole:
+            service.cut_off()
+        server.stop()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._hurry.wait(), LAST_SECONDS)
+        server.abort()
+
+    async def _look(self) -> None:
+        """At the keys, the engines, and what was used, again and again."""
+        watches = [Watch(model, self._plan.log, self._metrics) for model in self._plan.models]
+        looks = 0
+        while True:
+            for watch in watches:
+                watch.look()
+            await asyncio.to_thread(self._plan.keys.look)
+            looks += 1
+            if looks % FLUSH_LOOKS == 0:
+                await asyncio.to_thread(self._flush)
+            await asyncio.sleep(LOOK_SECONDS)
+
+    def _flush(self) -> None:
+        self._plan.keys.add_usage(self._usage)
+
+    def _listen_to_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop)
+        loop.add_signal_handler(signal.SIGHUP, self._reread)
+
+    def _reread(self) -> None:
+        try:
+            self._live.rules = self._plan.rules()
+        except (RunnerError, StoreError) as error:
+            self._plan.log.write(events.Reloaded(file="settings", error=str(error)))
+        else:
+            self._plan.log.write(events.Reloaded(file="settings"))
+
+    def _stop(self) -> None:
+        if self._stopping.is_set():
+            self._hurry.set()
+        self._stopping.set()
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+    import uvloop
+
+    return uvloop.new_event_loop

@@ -1,0 +1,77 @@
+"""What the log and the metrics are told of requests and connections."""
+
+from dataclasses import dataclass
+
+from ..observe import events
+from ..observe.log import EventLog
+from ..observe.metrics import Metrics
+from ..serve.account import Account
+from .asgi import Scope
+from .envelope import Exchange
+
+_ELSEWHERE = "other"  # a path that is no route's: clients make up as many as they like
+
+
+@dataclass(frozen=True, slots=True)
+class Journal:
+    """Writes both."""
+
+    log: EventLog
+    metrics: Metrics
+
+    def request(self, exchange: Exchange, scope: Scope) -> None:
+        """A request is over."""
+        route = scope.get("route")
+        path = getattr(route, "path", _ELSEWHERE)
+        # A client that left before its answer began has no status.
+        status = exchange.status or 499
+        self.metrics.http(exchange.method, path, status)
+        if status in (429, 503):
+            tenant = exchange.caller.tenant.name if exchange.caller else ""
+            self.metrics.refused(str(scope["state"].get("code") or status), tenant)
+        if path not in ("/health", "/ready", "/metrics") or status >= 400:
+            self.log.write(self._event(exchange, scope, path, status), request_id=exchange.id)
+        if exchange.fault is not None:
+            self.log.fault(exchange.fault, request_id=exchange.id)
+
+    def refused(self, reason: str, peer: str) -> None:
+        """A connection was closed before it was a request."""
+        self.metrics.refused("connection", "")
+        self.log.write(events.Refused(reason=reason, status=0, client=peer))
+
+    def opened(self) -> None:
+        """A client has connected."""
+        self.metrics.connection_opened()
+
+    def closed(self) -> None:
+        """A connection has ended."""
+        self.metrics.connection_closed()
+
+    def _event(self, exchange: Exchange, scope: Scope, path: str, status: int) -> events.Request:
+        caller, account = exchange.caller, scope["state"].get("account")
+        event = events.Request(
+            method=exchange.method,
+            path=path if path != _ELSEWHERE else exchange.path,
+            status=status,
+            seconds=exchange.seconds,
+            client=exchange.peer or None,
+            tenant=caller.tenant.name if caller else None,
+            key=caller.key if caller else None,
+            error=exchange.refusal or scope["state"].get("refusal"),
+            prompt=scope["state"].get("prompt"),
+            **(_facts(account) if account else {}),
+        )
+        return event
+
+
+def _facts(account: Account) -> dict[str, str | int | float | None]:
+    ends = account.ends
+    return {
+        "model": str(account.call.model.digest),
+        "prompt_tokens": account.read,
+        "reused_tokens": account.reused,
+        "completion_tokens": account.made,
+        "queue": max((end.queue_seconds for end in ends), default=None),
+        "ttft": account.first,
+        "finish_reason": ",".join(dict.fromkeys(end.reason for end in ends)) or None,
+    }

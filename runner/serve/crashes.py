@@ -1,0 +1,37 @@
+"""An engine as the log and the metrics see it."""
+
+from dataclasses import dataclass
+from itertools import takewhile
+
+from ..engine.crash_report import CrashReport
+from ..observe import events
+from ..observe.log import EventLog
+from ..observe.metrics import Metrics
+from .model import ServedModel
+
+
+@dataclass(slots=True)
+class Watch:
+    """Looks at an engine now and then, and tells what is new: that it is ready, that its process died."""
+
+    model: ServedModel
+    log: EventLog
+    metrics: Metrics
+    _ready: bool = False
+    _seen: CrashReport | None = None
+
+    def look(self) -> None:
+        """What is new since the last look."""
+        engine, label = self.model.engine, self.model.identity.label
+        latest = list(takewhile(lambda report: report is not self._seen, reversed(engine.crashes)))
+        for report in reversed(latest):
+            self._seen = report
+            suspects = len(report.suspects) if report.suspects is not None else None
+            self.metrics.engine_crashed(label)
+            self.log.write(events.EngineCrashed(model=label, error=report.summary, requests=suspects))
+        if engine.ready and not self._ready:
+            self._ready = True
+            seconds = engine.ready.load_seconds
+            self.metrics.model_loaded(label, seconds)
+            size, parallel = self.model.settings.context_size, self.model.settings.parallel
+            self.log.write(events.EngineReady(model=label, seconds=seconds, context_size=size, parallel=parallel))

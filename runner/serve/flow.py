@@ -1,0 +1,88 @@
+"""The answers to one call on their way: what the engine says, brought to the task that sends it on."""
+
+from collections.abc import Callable
+from functools import partial
+
+from ..engine.request import Request, Update
+from ..errors import RunnerError
+from .account import Account
+from .call import Call, Prompt
+from .post import Mailbox, Post
+
+Item = tuple[int, Update | RunnerError]
+
+
+class Flow:
+    """Each of a call's prompts has its number, from 0. All methods are called in the event loop.
+
+    `over` is called when the last answer has ended, also of a flow that was closed before.
+    """
+
+    def __init__(self, call: Call, account: Account, over: Callable[["Flow"], None]) -> None:
+        self.call = call
+        self.account = account
+        self.open = len(call.prompts)
+        self._over = over
+        self._ids: dict[int, int] = {}
+        self._box: Mailbox[Item] = Mailbox()
+        self._closed = False
+
+    def start(self, post: Post, requests: list[Request]) -> None:
+        """Submits what is asked. What the engine refuses it for comes as an item, like all else."""
+        engine = self.call.model.engine
+        for number, request in enumerate(requests):
+            receive = partial(post.put, partial(self._arrived, number))
+            try:
+                self._ids[number] = engine.submit(request, receive, fail=receive)
+            except RunnerError as error:
+                receive(error)
+
+    async def take(self, seconds: float | None = None) -> list[Item]:
+        """What has come since, at least one; none when that many seconds have passed, or the flow was closed."""
+        return await self._box.take(seconds)
+
+    def close(self) -> None:
+        """The rest is not wanted: what has not ended is cancelled."""
+        if self._closed:
+            return
+        self._closed = True
+        self._box.close()
+        self.cut_off()
+
+    def cut_off(self) -> None:
+        """Ends what has not ended; that comes as items, which say so."""
+        for id in self._ids.values():
+            self.call.model.engine.cancel(id)
+
+    @property
+    def closed(self) -> bool:
+        """Whether nobody wants the rest."""
+        return self._closed
+
+    def _arrived(self, number: int, item: Update | RunnerError) -> None:
+        self.account.heard(number, item)
+        if not self._closed:
+            self._box.put((number, item))
+        if isinstance(item, RunnerError) or item.end:
+            self.open -= 1
+            self._ids.pop(number, None)
+            if not self.open:
+                self.account.close()
+                self._over(self)
+
+
+def requests_of(call: Call, *, domain: str) -> list[Request]:
+    """What the engine is asked for; prompts are reused within `domain`."""
+    return [_request(call, prompt, domain) for prompt in call.prompts]
+
+
+def _request(call: Call, prompt: Prompt, domain: str) -> Request:
+    tenant = call.caller.tenant
+    return Request(
+        prompt.tokens,
+        prompt.sampling,
+        share=tenant.name,
+        weight=tenant.share,
+        priority=tenant.priority,
+        domain=domain,
+    )

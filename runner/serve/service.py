@@ -1,0 +1,106 @@
+"""Where calls go in and answers come out: who is let in, and on which engine."""
+
+import asyncio
+import secrets
+import time
+from typing import Literal
+
+from ..errors import Draining, PromptEmpty, PromptTooLong, QueueFull
+from .accounts import Accounts
+from .call import Call
+from .flow import Flow, requests_of
+from .models import Models
+from .post import Post
+from .rules import Live
+from .turnover import Turnover
+
+State = Literal["loading", "ready", "draining", "failed"]
+
+
+class Service:
+    """The models, and who uses them. It belongs to the event loop that it is made in."""
+
+    def __init__(self, models: Models, live: Live, accounts: Accounts) -> None:
+        self.models = models
+        self.live = live
+        self.accounts = accounts
+        self.draining = False
+        self._post = Post(asyncio.get_running_loop())
+        self._flows: set[Flow] = set()
+        self._turnover = Turnover()
+        self._empty = asyncio.Event()
+        self._empty.set()
+
+    @property
+    def sequences(self) -> int:
+        """How many answers are under way or wait."""
+        return sum(flow.open for flow in self._flows)
+
+    @property
+    def state(self) -> State:
+        """What it is about."""
+        if self.models.failure:
+            return "failed"
+        if self.draining:
+            return "draining"
+        return "ready" if self.models.loaded else "loading"
+
+    def begin(self, call: Call) -> Flow:
+        """Takes a call on.
+
+        Raises Draining, PromptEmpty, PromptTooLong, QueueFull, OverLimit. What an engine refuses it for comes as an
+        item of the flow.
+        """
+        for prompt in call.prompts:
+            _check_length(len(prompt.tokens), call.model.context)
+        self.check_open(len(call.prompts))
+        flow = Flow(call, self.accounts.open(call), self._ended)
+        self._flows.add(flow)
+        self._empty.clear()
+        flow.start(self._post, requests_of(call, domain=_domain(call)))
+        return flow
+
+    def check_open(self, places: int = 1) -> None:
+        """Raises Draining or QueueFull if a call of so many answers would be refused, whatever it asks for."""
+        if self.draining:
+            raise Draining(self.live.rules.drain)
+        waiting = self.sequences
+        if waiting + places > self._places:
+            raise QueueFull(waiting, self._turnover.wait(self.live.rules.queue // 2, time.monotonic()))
+
+    async def drain(self, seconds: float) -> bool:
+        """Takes nothing more on; waits until all that was has ended, and says whether it has."""
+        self.draining = True
+        try:
+            await asyncio.wait_for(self._empty.wait(), seconds)
+        except TimeoutError:
+            return False
+        return True
+
+    def cut_off(self) -> None:
+        """Ends what is under way: each caller is told."""
+        for flow in tuple(self._flows):
+            flow.cut_off()
+
+    @property
+    def _places(self) -> int:
+        return self.live.rules.queue + sum(model.settings.parallel for model in self.models.served)
+
+    def _ended(self, flow: Flow) -> None:
+        self._turnover.ended(time.monotonic())
+        self._flows.discard(flow)
+        if not self._flows:
+            self._empty.set()
+
+
+def _check_length(tokens: int, context: int) -> None:
+    if not tokens:
+        raise PromptEmpty("the prompt is empty")
+    if tokens + 1 > context:
+        raise PromptTooLong(tokens, context)
+
+
+def _domain(call: Call) -> str:
+    # A domain that nobody else is in: nothing is found there, and what is left there is found by nobody.
+    tenant = call.caller.tenant.name
+    return f"{tenant}/{secrets.token_hex(8)}" if call.fresh else tenant
