@@ -22,6 +22,7 @@ from . import (
     fsck,
     get,
     import_,
+    key,
     list_,
     lock,
     mirror,
@@ -73,6 +74,7 @@ app.command("reindex")(store.reindex)
 app.command("doctor")(doctor.doctor)
 app.add_typer(cache.app, name="cache")
 app.add_typer(ci.app, name="ci")
+app.add_typer(key.app, name="key")
 app.add_typer(store.app, name="store")
 
 

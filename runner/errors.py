@@ -20,9 +20,17 @@ RunnerError
 ├── EngineStopped    an engine was closed, or is about to be
 ├── InvalidMessage   what an engine's process said, or is to be told, is not a message between the two
 ├── DecodeFailed     llama.cpp could not compute the next token
+├── InvalidTenant    a tenant's name or one of its limits is out of range
+├── InvalidKey       a key that cannot be made or rotated so
+├── NoSuchKey        no key with this id
+├── NoSuchTenant     no tenant of this name
+├── KeyFileDamaged   the file of keys and tenants is not one, or not whole
+├── OverLimit        a tenant has used what it may, for now or for good
 ├── InvalidLoad      a load or a limit of a benchmark makes no sense
 └── PeerFailed       another program that was to be measured is missing or failed
 """
+
+import math
 
 
 class RunnerError(Exception):
@@ -130,6 +138,40 @@ class InvalidMessage(RunnerError):
 
 class DecodeFailed(RunnerError):
     """llama.cpp could not compute the next token."""
+
+
+class InvalidTenant(RunnerError):
+    """A tenant's name or one of its limits is out of range; the message names it, its value and what is allowed."""
+
+
+class InvalidKey(RunnerError):
+    """A key that cannot be made or rotated so; the message says why."""
+
+
+class NoSuchKey(RunnerError):
+    """No key with this id."""
+
+
+class NoSuchTenant(RunnerError):
+    """No tenant of this name."""
+
+
+class KeyFileDamaged(RunnerError):
+    """The file of keys and tenants is not one, or not whole. It is never rebuilt: without it, all keys are lost."""
+
+
+class OverLimit(RunnerError):
+    """A tenant has used what it may. `limit` is requests, tokens or concurrency.
+
+    After `retry_after` seconds the request would be admitted if nobody else asks; None: it is larger than the whole
+    limit, and can never be.
+    """
+
+    def __init__(self, message: str, *, limit: str, retry_after: float | None) -> None:
+        hint = "ask for less" if retry_after is None else f"try again in {math.ceil(retry_after)} s"
+        super().__init__(message, hint=hint)
+        self.limit = limit
+        self.retry_after = retry_after
 
 
 class InvalidLoad(RunnerError):

@@ -1,0 +1,1 @@
+"""Whose requests they are: keys, tenants, what each may use, and what each has used."""
