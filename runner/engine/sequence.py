@@ -67,7 +67,7 @@ class Sequence:
         return self.tokens[len(self.request.prompt) :]
 
     def stages(self, now: float) -> tuple[float, float, float]:
-        """Seconds until it had a slot, from there to its first token, from there to now; 0 for what it is not in yet."""
+        """Seconds until it had a slot, from there to its first token, from there to now; 0 for what is to come."""
         seated, spoke = min(self.seated, now), min(self.spoke, now)
         return seated - self.arrived, spoke - seated, now - spoke
 
