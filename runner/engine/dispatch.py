@@ -131,7 +131,7 @@ class Dispatch:
             with self._changed:
                 overdue = self._ledger.overdue(time.monotonic())
             for entry, reason in overdue:
-                self._end(entry, entry.ended(reason))
+                self._end(entry, entry.ended(reason, now=time.monotonic()))
 
     def crashed(self, report: CrashReport) -> float | None:
         """A process has died: what is it the fault of, and after how many seconds does the next one start?"""
@@ -141,7 +141,7 @@ class Dispatch:
             convicted = self._ledger.blame(report.suspects)
         for entry in convicted:
             said = f"the request crashed the engine {entry.suspicion.all_sole} times; the last time by {report.summary}"
-            self._end(entry, entry.ended("error", error=said))
+            self._end(entry, entry.ended("error", now=time.monotonic(), error=said))
         pause = self._restarts.crashed(suspect=len(report.suspects or ()) == 1)
         if self._failure and (pause is None or not self._ready):
             self._over = self._failure
@@ -158,7 +158,7 @@ class Dispatch:
             entries = self._ledger.clear()
             self._changed.notify_all()
         for entry in entries:
-            self._end(entry, error or entry.ended("cancelled"))
+            self._end(entry, error or entry.ended("cancelled", now=time.monotonic()))
 
     def _begin(self, ready: Ready, channel: Channel) -> None:
         self.tick()
@@ -184,9 +184,10 @@ class Dispatch:
             ends = any(update.end for update in updates)
         if any(update.tokens for update in updates):
             self._restarts.progress()
+        now = time.monotonic()
         for entry, update in taken:
             if entry:
-                self._deliver(entry, update)
+                self._deliver(entry, entry.timed(update, now))
         if ends:
             self._room()
 
@@ -217,7 +218,7 @@ class Dispatch:
         elif entry.fail:
             entry.fail(how)
         else:
-            self._deliver(entry, entry.ended("error", error=str(how)))
+            self._deliver(entry, entry.ended("error", now=time.monotonic(), error=str(how)))
         with self._changed:
             self._changed.notify_all()
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from collections.abc import Sequence as Several
+from math import inf
 from typing import TYPE_CHECKING
 
 from ...store.closing import Closing
@@ -65,7 +66,7 @@ class Engine(Closing):
         self._sequences: dict[int, Sequence] = {}
         self._answers: dict[int, Answer] = {}
         self._updates: list[Update] = []
-        self.stats = Stats()
+        self._stats = Stats(kv_room=settings.parallel * self._context.room)
 
     def close(self) -> None:
         """Frees the context; what was not finished is dropped."""
@@ -78,6 +79,12 @@ class Engine(Closing):
     def idle(self) -> bool:
         """Whether there is nothing to do."""
         return not self._sequences and not self._updates
+
+    @property
+    def stats(self) -> Stats:
+        """What it has done, and what there is now; the same object every time."""
+        self._stats.count(self._scheduler)
+        return self._stats
 
     @property
     def threads(self) -> int:
@@ -121,7 +128,7 @@ class Engine(Closing):
     def step(self) -> list[Update]:
         """Compute one batch: a row of each sequence that decodes, or chunks of prompts."""
         began = time.perf_counter()
-        computed = self.stats.computed_seconds
+        computed = self._stats.computed_seconds
         now = self._clock()
         for sequence in self._scheduler.expired(now):
             self._end(sequence, "timeout")
@@ -132,8 +139,7 @@ class Engine(Closing):
         elif step is not None:
             self._prefill(step)
         updates, self._updates = self._updates, []
-        self.stats.step(time.perf_counter() - began, computed=self.stats.computed_seconds - computed)
-        self.stats.count(self._scheduler)
+        self._stats.step(time.perf_counter() - began, computed=self._stats.computed_seconds - computed)
         return updates
 
     def _seat(self, now: float) -> None:
@@ -141,10 +147,11 @@ class Engine(Closing):
             victim = self._scheduler.next_victim(now)
             if victim is not None:
                 self._kv.park(victim)
-                self.stats.parked += 1
+                self._stats.parked += 1
             sequence = self._scheduler.next_seat(now)
             if sequence is None:
                 return
+            sequence.seated = min(sequence.seated, now)
             self._kv.seat(sequence)
 
     def _decode(self, sequences: list[Sequence]) -> None:
@@ -155,7 +162,7 @@ class Engine(Closing):
         if seconds is None:
             return
         self._pace.decoded(len(sequences) + len(idle), seconds)
-        self.stats.decoded(len(sequences), seconds)
+        self._stats.decoded(len(sequences), seconds)
         for sequence in sequences:
             sequence.held += 1
         self._scheduler.served(sequences)
@@ -178,7 +185,7 @@ class Engine(Closing):
             return
         count = sum(len(part.tokens) for part in parts)
         self._pace.prefilled(count, seconds)
-        self.stats.prefilled(count, seconds)
+        self._stats.prefilled(count, seconds)
         for sequence, part in zip(sequences, parts, strict=True):
             sequence.held += len(part.tokens)
             self._scheduler.served([sequence], len(part.tokens))
@@ -191,7 +198,7 @@ class Engine(Closing):
         """What is next to be read of a prompt: at most `count` tokens, behind what the KV cache has of it."""
         if not sequence.begun:
             self._kv.reuse(sequence, self._scheduler.running.values())
-            self.stats.reused_tokens += sequence.reused
+            self._stats.reused_tokens += sequence.reused
         end = min(sequence.held + count, sequence.prefill_end)
         return Chunk(_slot(sequence), sequence.tokens[sequence.held : end], end == len(sequence.tokens))
 
@@ -217,6 +224,8 @@ class Engine(Closing):
             if isinstance(chosen, str):
                 self._end(sequence, "error", error=chosen)
                 continue
+            if sequence.spoke == inf:
+                sequence.spoke = self._clock()
             said = self._answers[sequence.id].take(chosen.token)
             if said.counts:
                 sequence.tokens.append(said.token)
@@ -239,12 +248,16 @@ class Engine(Closing):
         self._kv.leave(sequence, keep=reason != "error")
         self._answers.pop(sequence.id).close()
         del self._sequences[sequence.id]
+        queue, prefill, decode = sequence.stages(self._clock())
         return End(
             reason=reason,
             prompt_tokens=len(sequence.request.prompt),
             reused_tokens=sequence.reused,
             completion_tokens=len(sequence.generated),
             error=error,
+            queue_seconds=queue,
+            prefill_seconds=prefill,
+            decode_seconds=decode,
         )
 
     @property

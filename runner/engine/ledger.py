@@ -14,22 +14,32 @@ _CLEAR = Suspicion()
 
 @dataclass(slots=True)
 class Entry:
-    """A request, who hears of it, and what it has got so far. `deadline` is in seconds of the parent's clock."""
+    """A request, who hears of it, and what it has got so far. `submitted` and `deadline` are of the parent's clock."""
 
     id: int
     request: Request
     receive: Receive
     fail: Fail | None
+    submitted: float
     deadline: float | None
     tokens: list[int] = field(default_factory=list)
     suspicion: Suspicion = _CLEAR
     cancelled: bool = False
     sent: int = 0  # to how many processes
 
-    def ended(self, reason: Reason, *, error: str = "") -> Update:
+    def ended(self, reason: Reason, *, now: float, error: str = "") -> Update:
         """Its last update, when the engine cannot make it."""
         made = len(self.request.generated) + len(self.tokens)
-        return Update(self.id, end=End(reason, len(self.request.prompt), 0, made, error))
+        end = End(reason, len(self.request.prompt), 0, made, error, queue_seconds=now - self.submitted)
+        return Update(self.id, end=end)
+
+    def timed(self, update: Update, now: float) -> Update:
+        """A process's update; at the end it has waited for as long as that process did not work on it."""
+        end = update.end
+        if end is None:
+            return update
+        queue = now - self.submitted - end.prefill_seconds - end.decode_seconds
+        return replace(update, end=replace(end, queue_seconds=max(0.0, queue)))
 
     def continued(self, now: float) -> Request:
         """What is left to do of it."""
@@ -55,7 +65,7 @@ class Ledger:
         """Opens an entry under an id that was never used."""
         self._ids += 1
         deadline = None if request.seconds is None else now + request.seconds
-        entry = self._entries[self._ids] = Entry(self._ids, request, receive, fail, deadline)
+        entry = self._entries[self._ids] = Entry(self._ids, request, receive, fail, now, deadline)
         return entry
 
     def find(self, id: int) -> Entry | None:

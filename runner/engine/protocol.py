@@ -8,7 +8,7 @@ when asked. Nothing but these types comes out of the decoder, whatever went in.
 import json
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, cast
 
 from .. import errors
@@ -21,6 +21,7 @@ from .request import End, Logprob, Request, TokenLogprobs, Update
 
 MAX_FRAME = 64 * 1024 * 1024  # bytes; a prompt of a million tokens takes eight
 _LENGTH = struct.Struct("!I")
+_END = tuple(field.name for field in fields(End))
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,10 +186,7 @@ def _message(kind: Any, body: Any) -> Message:
 def _update_row(update: Update) -> list[Any]:
     row: list[Any] = [update.request, update.tokens, update.text]
     if update.end or update.logprobs:
-        end = update.end
-        row.append(
-            [end.reason, end.prompt_tokens, end.reused_tokens, end.completion_tokens, end.error] if end else None
-        )
+        row.append(_end_row(update.end) if update.end else None)
         row.append([[(t.token, t.logprob) for t in (each.chosen, *each.top)] for each in update.logprobs])
     return row
 
@@ -208,10 +206,12 @@ def _logprobs(row: Any) -> TokenLogprobs:
     return TokenLogprobs(chosen, tuple(top))
 
 
+def _end_row(end: End) -> list[Any]:
+    return [getattr(end, name) for name in _END]
+
+
 def _end(row: Any) -> End:
-    reason, prompt, reused, completion, error = row
-    fields = {"prompt_tokens": prompt, "reused_tokens": reused, "completion_tokens": completion}
-    return cast(End, restored(End, {"reason": reason, "error": error, **fields}))
+    return cast(End, restored(End, dict(zip(_END, row, strict=True))))
 
 
 def _error_row(error: RunnerError) -> Json:

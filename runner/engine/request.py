@@ -50,13 +50,25 @@ class TokenLogprobs:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """How a request ended. `reused_tokens` of the prompt were in the KV cache already; `error` says what failed."""
+    """How a request ended. `reused_tokens` of the prompt were in the KV cache already; `error` says what failed.
+
+    `queue_seconds` are those from its submission until it first had a slot, `prefill_seconds` from there to its first
+    token, `decode_seconds` from there to the end; a stage that it did not come to has 0. To be parked belongs to the
+    stage in which it happens.
+
+    From an EngineProcess the three make up the time since the submission: prefill and decode are those of the process
+    that ended the request, and all the rest is queue, whether the model was loading or an earlier process worked on it
+    until it crashed. Where no process ended the request, all of its time is queue.
+    """
 
     reason: Reason
     prompt_tokens: int
     reused_tokens: int
     completion_tokens: int
     error: str = ""
+    queue_seconds: float = 0.0
+    prefill_seconds: float = 0.0
+    decode_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,9 @@ class Sequence:
     """A request, its tokens so far, and how many of them are in the KV cache (`held`).
 
     `prefill_end` tokens are read in chunks; those behind it, one by one, with the rows of other sequences. `rank` is
-    its priority with what waiting added, `arrived`, `waits_since` and `expires` are seconds of the engine's clock,
-    `slot` is None while it waits or is parked.
+    its priority with what waiting added, `arrived`, `waits_since` and `expires` are seconds of the engine's clock, as
+    are `seated` and `spoke`, when it first had a slot and a token: later than anything until then. `slot` is None while
+    it waits or is parked.
     """
 
     id: int
@@ -28,6 +29,8 @@ class Sequence:
     waits_since: float = 0.0
     begun: bool = False
     expires: float = inf
+    seated: float = inf
+    spoke: float = inf
 
     @classmethod
     def of(cls, id: int, request: Request, *, now: float, exact: bool) -> "Sequence":
@@ -62,6 +65,11 @@ class Sequence:
     def generated(self) -> Tokens[int]:
         """What was made so far."""
         return self.tokens[len(self.request.prompt) :]
+
+    def stages(self, now: float) -> tuple[float, float, float]:
+        """Seconds until it had a slot, from there to its first token, from there to now; 0 for what is to come."""
+        seated, spoke = min(self.seated, now), min(self.spoke, now)
+        return seated - self.arrived, spoke - seated, now - spoke
 
     def forget(self, *, exact: bool) -> None:
         """Its KV is lost: everything is to be read again."""

@@ -9,7 +9,11 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Stats:
-    """Counters since the engine was made. `own_seconds` is what steps took beside llama.cpp's computing."""
+    """Counters since the engine was made. `own_seconds` is what steps took beside llama.cpp's computing.
+
+    `kv_tokens` are what the requests that run hold of the `kv_room` tokens of all slots. `decode_tokens` are the rows
+    of steps: the first token of each answer is not among them, it comes of the prompt.
+    """
 
     waiting: int = 0
     running: int = 0
@@ -22,6 +26,8 @@ class Stats:
     decode_seconds: float = 0.0
     prefill_seconds: float = 0.0
     own_seconds: float = 0.0
+    kv_tokens: int = 0
+    kv_room: int = 0
 
     @property
     def computed_seconds(self) -> float:
@@ -45,5 +51,6 @@ class Stats:
         self.own_seconds += seconds - computed
 
     def count(self, scheduler: "Scheduler") -> None:
-        """How many requests wait and run now."""
+        """How many requests wait and run now, and what those that run hold."""
         self.waiting, self.running = len(scheduler.waiting), len(scheduler.running)
+        self.kv_tokens = sum(sequence.held for sequence in scheduler.running.values())

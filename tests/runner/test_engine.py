@@ -289,3 +289,52 @@ def test_steps_cost_little_beside_what_the_model_computes(small: LlamaModel) -> 
             engine.submit(id, greedy(small, PROMPTS[id % 8], tokens=40))
         run(engine)
         assert engine.stats.own_seconds < 0.1 * engine.stats.computed_seconds
+
+
+def test_an_end_says_how_long_each_stage_took_by_the_engine_s_clock(small: LlamaModel) -> None:
+    now = 0.0
+    with Engine(small, settings(parallel=1), clock=lambda: now) as engine:
+        for id in range(3):
+            engine.submit(id, greedy(small, PROMPTS[6], tokens=4))
+        engine.cancel(2)
+        answers = Answers()
+        while not engine.idle:
+            now += 1
+            answers.take(engine.step())
+    ends = [answers.ends[id] for id in range(3)]
+    stages = [(end.queue_seconds, end.prefill_seconds, end.decode_seconds) for end in ends]
+    chunks = -(-len(greedy(small, PROMPTS[6]).prompt) // 64)
+    assert stages[0] == (1, chunks - 1, 3), (
+        "seated in the first step, read in several, three more tokens after the first"
+    )
+    assert stages[1] == (chunks + 4, 0, 3), "seated once the other had ended; all of its prompt but a little was read"
+    assert stages[2] == (0, 0, 0)
+
+
+def test_a_stage_that_a_request_did_not_come_to_took_no_time(small: LlamaModel) -> None:
+    now = 0.0
+    with Engine(small, settings(parallel=1), clock=lambda: now) as engine:
+        engine.submit(0, greedy(small, PROMPTS[6]))
+        engine.submit(1, greedy(small, PROMPTS[0], seconds=5))
+        engine.step()
+        now = 7
+        engine.cancel(0)
+        answers = Answers()
+        answers.take(engine.step())
+    reading, waiting = answers.ends[0], answers.ends[1]
+    assert (reading.queue_seconds, reading.prefill_seconds, reading.decode_seconds) == (0, 7, 0)
+    assert (waiting.reason, waiting.queue_seconds, waiting.prefill_seconds) == ("timeout", 7, 0)
+
+
+def test_its_numbers_say_how_much_of_the_kv_cache_is_in_use(small: LlamaModel) -> None:
+    with Engine(small, settings()) as engine:
+        assert (engine.stats.kv_tokens, engine.stats.kv_room) == (0, 4 * 512)
+        requests = [greedy(small, PROMPTS[0], tokens=9), greedy(small, PROMPTS[7], tokens=9)]
+        for id, request in enumerate(requests):
+            engine.submit(id, request)
+        assert (engine.stats.waiting, engine.stats.kv_tokens) == (2, 0)
+        while engine.stats.decode_steps < 2:
+            engine.step()
+        assert engine.stats.kv_tokens == sum(len(request.prompt) + 2 for request in requests)
+        run(engine)
+        assert engine.stats.kv_tokens == 0

@@ -100,6 +100,24 @@ def test_it_counts_what_it_does(process: EngineProcess) -> None:
     after = process.stats()
     assert after["decode_tokens"] - before == REQUESTS[0].sampling.max_tokens - 1
     assert after["running"] == 0
+    assert (after["kv_tokens"], after["kv_room"]) == (0, 8 * 512)
+
+
+def test_the_stages_of_a_request_make_up_its_time_also_after_a_crash(process: EngineProcess) -> None:
+    began = time.monotonic()
+    heard: list[Update] = []
+    process.submit(REQUESTS[0], heard.append)
+    wait(lambda: len(heard) > 30)
+    crashed, before = time.monotonic() - began, len(process.crashes)
+    os.kill(process.pid, signal.SIGABRT)
+    wait(lambda: heard[-1].end)
+    end, seconds = heard[-1].end, time.monotonic() - began
+    assert len(process.crashes) == before + 1
+    assert end.queue_seconds >= crashed, "what the process that died had done is waiting, for the one that ended it"
+    assert end.prefill_seconds > 0
+    assert end.decode_seconds > 0
+    total = end.queue_seconds + end.prefill_seconds + end.decode_seconds
+    assert crashed < total <= seconds
 
 
 def test_what_it_is_loaded_with_reaches_it(tiny: Path) -> None:

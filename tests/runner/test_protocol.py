@@ -61,7 +61,8 @@ requests = st.builds(
 )  # fmt: skip
 logprobs = st.builds(Logprob, token=ids, logprob=st.floats(allow_nan=False, max_value=0))
 token_logprobs = st.builds(TokenLogprobs, chosen=logprobs, top=st.lists(logprobs, max_size=3).map(tuple))
-ends = st.builds(End, st.sampled_from(["stop", "length", "cancelled", "timeout", "error"]), ids, ids, ids, texts)
+reasons = st.sampled_from(["stop", "length", "cancelled", "timeout", "error"])
+ends = st.builds(End, reasons, ids, ids, ids, texts, numbers, numbers, numbers)
 updates = st.builds(Update, ids, tokens, texts, st.lists(token_logprobs, max_size=2).map(tuple), end=st.none() | ends)
 starts = st.builds(
     Start, tokens, st.builds(EngineSettings, context_size=st.integers(1, 2**20)), st.builds(Limits, queue=ids),
@@ -154,8 +155,10 @@ def test_a_message_of_the_wrong_shape_is_refused_or_is_right(kind: str, body: ob
         [[1, [True], ""]],
         [["1", [], ""]],
         [[1, [], 5]],
-        [[1, [], "", ["gone", 1, 1, 1, ""], []]],
-        [[1, [], "", ["stop", 1.5, 1, 1, ""], []]],
+        [[1, [], "", ["gone", 1, 1, 1, "", 0.0, 0.0, 0.0], []]],
+        [[1, [], "", ["stop", 1.5, 1, 1, "", 0.0, 0.0, 0.0], []]],
+        [[1, [], "", ["stop", 1, 1, 1, "", 0.0, "0", 0.0], []]],
+        [[1, [], "", ["stop", 1, 1, 1, "", 0.0, 0.0], []]],
         [[1, [], "", None, [[[1]]]]],
         [[1, []]],
     ],

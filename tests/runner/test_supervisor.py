@@ -124,6 +124,26 @@ def test_its_numbers_are_given_also_by_a_process_that_is_still_to_come(tmp_path:
         assert process.stats(SOON) == {"running": 0, "turns": 0, "rows": 0}
 
 
+def test_a_request_that_waits_for_the_model_to_load_waits(tmp_path: Path) -> None:
+    file = tmp_path / "model"
+    file.write_text("0.5")
+    with engine(file) as process:
+        (heard,) = submitted(process, [asked(1, 2)])
+        end = heard.end
+    assert end.queue_seconds >= 0.5
+    assert end.decode_seconds >= 19 * stand_in.STEP
+
+
+def test_all_the_time_of_a_request_that_no_process_ended_is_waiting(tmp_path: Path) -> None:
+    file = tmp_path / "model"
+    file.write_text("600")
+    with engine(file) as process:
+        (heard,) = submitted(process, [asked(1, 2, seconds=0.2)])
+        end = heard.end
+    assert (end.reason, end.prefill_seconds, end.decode_seconds) == ("timeout", 0, 0)
+    assert end.queue_seconds >= 0.2
+
+
 def test_closing_a_stream_cancels_its_request() -> None:
     with engine() as process:
         with process.stream(asked(1, tokens=100_000)) as stream:
