@@ -30,6 +30,7 @@ from . import (
     put,
     replay,
     run,
+    serve,
     show,
     space,
     store,
@@ -53,6 +54,7 @@ app.command("show")(show.show)
 app.command("diff")(diff.diff)
 app.command("run")(run.run)
 app.command("batch")(batch.batch)
+app.command("serve")(serve.serve)
 app.command("tune")(tune.tune)
 app.command("lock")(lock.lock)
 app.command("sync")(sync.sync)

@@ -14,8 +14,12 @@ from ..store.sizes import parse_size
 from ..store.store import MOST_CONNECTIONS
 
 FILE = "llstore.toml"
-_USER_KEYS = {"store", "offline", "cache", "transfer"}
-_TABLES = {"cache": {"max_bytes"}, "transfer": {"connections", "max_rate", "timeout"}}
+_USER_KEYS = {"store", "offline", "cache", "transfer", "serve"}
+_TABLES = {
+    "cache": {"max_bytes"},
+    "transfer": {"connections", "max_rate", "timeout"},
+    "serve": {"queue", "connections", "max_body", "drain", "hosts", "log_prompts"},
+}
 # A project's file comes with a checkout: it may say what to use, not how safely or where to keep it.
 _TRUST = {"profile", "ca"}
 _PROJECT_KEYS = {"store", "models"}
@@ -78,6 +82,27 @@ def _refuse_trust(url: object) -> None:
             f"the store of a project's {FILE} may not choose {', '.join(sorted(chosen))}",
             hint="set LLSTORE_STORE, or the store in your own config file",
         )
+
+
+def serve_table() -> dict[str, Any]:
+    """What the user's own file says of serving; raises InvalidSettings."""
+    found = _table(_read(_folders()[0] / FILE, _USER_KEYS), "serve")
+    for name in ("queue", "connections", "drain"):
+        if name in found:
+            found[name] = _number(f"serve.{name}", found, 0.0)
+    if "max_body" in found:
+        found["max_body"] = _size("serve.max_body", found)
+    hosts = found.get("hosts", [])
+    if not isinstance(hosts, list) or not all(isinstance(host, str) for host in hosts):
+        raise InvalidSettings("serve.hosts must be a list of names in quotes")
+    if not isinstance(found.get("log_prompts", False), bool):
+        raise InvalidSettings("serve.log_prompts must be true or false")
+    return found
+
+
+def keys_file() -> Path:
+    """Where this machine keeps keys, tenants and usage."""
+    return data_folder() / "keys.db"
 
 
 def data_folder() -> Path:

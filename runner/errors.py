@@ -10,6 +10,7 @@ RunnerError
 ├── InvalidLine      a line of a batch that cannot be answered
 ├── OtherBatch       a batch's output belongs to another input, model or settings
 ├── BatchBusy        a batch's output is being written by another process
+├── InvalidTool      a tool, or a call of one, that cannot be handed to a model
 ├── TemplateFailed   a chat template is broken, hostile, too slow or too large
 ├── PromptEmpty      a prompt of no tokens
 ├── PromptTooLong    a prompt that leaves no room in the context
@@ -79,6 +80,10 @@ class OtherBatch(RunnerError):
 
 class BatchBusy(RunnerError):
     """A batch's output is being written by another process."""
+
+
+class InvalidTool(RunnerError):
+    """A tool, or a call of one, that cannot be handed to a model; the message names it and what is wrong."""
 
 
 class TemplateFailed(RunnerError):

@@ -45,7 +45,8 @@ class Sampling:
     look at the last `repeat_last_n` tokens, the prompt's among them. `logit_bias` is pairs of a token and what is
     added to its logit. `stop` ends the text before any of its strings, `stop_tokens` before any of its tokens;
     `ignore_eos` goes on where the model would end. `logprobs` asks for the probabilities of so many of the likeliest
-    tokens, beside the chosen one's. `grammar` (GBNF) allows only texts that it describes. Raises InvalidSampling.
+    tokens, beside the chosen one's. `grammar` (GBNF) allows only texts that it describes. `shown_tokens` are special
+    tokens whose text is part of the answer's text, which leaves out the others. Raises InvalidSampling.
     """
 
     temperature: float = 0.8
@@ -65,6 +66,7 @@ class Sampling:
     ignore_eos: bool = False
     logprobs: int | None = None
     grammar: str | None = None
+    shown_tokens: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -72,7 +74,8 @@ class Sampling:
             if field.name in RANGES and not (field.name in _MAY_BE_NONE and value is None):
                 _check(field.name, value)
         _check_stops(self.stop)
-        _check_tokens(self.stop_tokens)
+        _check_tokens("stop_tokens", self.stop_tokens)
+        _check_tokens("shown_tokens", self.shown_tokens)
         _check_biases(self.logit_bias)
         if type(self.ignore_eos) is not bool:
             raise InvalidSampling(f"ignore_eos is {self.ignore_eos!r:.100}; it must be true or false")
@@ -125,11 +128,11 @@ def _check_stops(stop: object) -> None:
         raise InvalidSampling(f"stop is {said}; at most {MAX_STOPS} of {MAX_STOP_CHARACTERS} are allowed")
 
 
-def _check_tokens(tokens: object) -> None:
+def _check_tokens(name: str, tokens: object) -> None:
     if not isinstance(tokens, tuple) or not all(map(_is_token, tokens)):
-        raise InvalidSampling(f"stop_tokens is {tokens!r:.100}; it must be token ids")
+        raise InvalidSampling(f"{name} is {tokens!r:.100}; it must be token ids")
     if len(tokens) > MAX_STOP_TOKENS:
-        raise InvalidSampling(f"stop_tokens has {len(tokens)} tokens; at most {MAX_STOP_TOKENS} are allowed")
+        raise InvalidSampling(f"{name} has {len(tokens)} tokens; at most {MAX_STOP_TOKENS} are allowed")
 
 
 def _check_biases(biases: object) -> None:

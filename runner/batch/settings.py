@@ -45,5 +45,6 @@ class BatchSettings:
             "kv_type": self.kv_type,
             **asdict(self.sampling),
         }
+        del found["shown_tokens"]  # no line can ask for them
         as_read: dict[str, Any] = json.loads(json.dumps(found))
         return as_read

@@ -10,8 +10,8 @@ from ..grammar import json_schema_to_gbnf
 from ..sampling import Sampling
 from .reader import MAX_LINE, Line
 
-# What a line may set; how likely tokens were has no place in an answer.
-SAMPLING = frozenset({field.name for field in fields(Sampling)} - {"logprobs"} | {"json_schema"})
+# What a line may set; how likely tokens were has no place in an answer, and what a special token is called neither.
+SAMPLING = frozenset({field.name for field in fields(Sampling)} - {"logprobs", "shown_tokens"} | {"json_schema"})
 
 
 def document_of(line: Line) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ...store import Digest
 from ...store.manifest import canonical
+from ..tools.tool import Tool
 from .prompt import Message, chat_prompt, raw_prompt
 
 if TYPE_CHECKING:
@@ -54,19 +55,22 @@ class Raw:
 
 @dataclass(frozen=True, slots=True)
 class Chat:
-    """A conversation. `clock` is the local time that a template is told when it asks, without a zone."""
+    """A conversation, and the tools that its template is told of. `clock` is the local time that a template is told
+    when it asks, without a zone."""
 
     messages: tuple[Message, ...]
     clock: datetime = field(default_factory=datetime.now)
+    tools: tuple[Tool, ...] = ()
 
     @property
     def digest(self) -> Digest:
-        """Of the messages as canonical JSON: a list of {"content", "role"}."""
-        return Digest.of(canonical(self._turns()))
+        """Of the messages as canonical JSON, a list of {"content", "role"}; with tools, of {"messages", "tools"}."""
+        turns, tools = self._turns(), self._tools()
+        return Digest.of(canonical({"messages": turns, "tools": tools} if tools else turns))
 
     def tokens(self, model: "LlamaModel") -> list[int]:
         """The tokens of the conversation, ready for the assistant's turn."""
-        return chat_prompt(model, self.messages, now=self.clock)
+        return chat_prompt(model, self.messages, now=self.clock, tools=self.tools)
 
     def template(self, model: "LlamaModel") -> Digest | None:
         """The model's own."""
@@ -74,8 +78,14 @@ class Chat:
         return Digest.of(source.encode()) if source is not None else None
 
     def document(self) -> dict[str, Any]:
-        """The messages and the time."""
-        return {"messages": self._turns(), "raw": None, "clock": self.clock.isoformat()}
+        """The messages and the time; the tools, if there are any."""
+        tools = self._tools()
+        found = {"messages": self._turns(), "raw": None, "clock": self.clock.isoformat()}
+        return {**found, "tools": tools} if tools else found
 
-    def _turns(self) -> list[dict[str, str]]:
-        return [{"role": message.role, "content": message.content} for message in self.messages]
+    def _turns(self) -> list[dict[str, object]]:
+        return [message.document() for message in self.messages]
+
+    def _tools(self) -> list[dict[str, str]]:
+        # The parameters as text: their order is part of the prompt, and canonical JSON sorts it away.
+        return [{"name": t.name, "description": t.description, "parameters": t.schema} for t in self.tools]

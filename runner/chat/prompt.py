@@ -5,30 +5,21 @@ so that nobody can end their turn and begin another's.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from ..errors import TemplateFailed
+from ..tools.tool import Tool
+from .message import Message
 from .template import Template
+from .turns import Values, changed, fixed_texts, texts, values_of
 
 if TYPE_CHECKING:
     from ..llama.model import LlamaModel
 
+__all__ = ["Message", "chat_prompt", "raw_prompt"]
+
 PRIVATE_USE = range(0xE000, 0xF900)
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One turn of a conversation; `role` is a word such as system, user or assistant. Raises TemplateFailed."""
-
-    role: str
-    content: str
-
-    def __post_init__(self) -> None:
-        # Templates print the role between their marks, so it must not be able to hold one.
-        if not self.role.isidentifier():
-            raise TemplateFailed(f"{self.role!r} is not a role")
 
 
 def raw_prompt(model: "LlamaModel", text: str) -> list[int]:
@@ -36,32 +27,36 @@ def raw_prompt(model: "LlamaModel", text: str) -> list[int]:
     return model.tokenize(text, add_special=True, parse_special=True)
 
 
-def chat_prompt(model: "LlamaModel", messages: Sequence[Message], *, now: datetime | None = None) -> list[int]:
+def chat_prompt(
+    model: "LlamaModel", messages: Sequence[Message], *, now: datetime | None = None, tools: Sequence[Tool] = ()
+) -> list[int]:
     """The tokens of a conversation in the model's own chat template, ready for the assistant's turn.
 
-    A template that asks for the time is told `now`, by default what this machine's clock shows.
-    Raises TemplateFailed, also for a model without a template that is given more than one user message.
+    A template that asks for the time is told `now`, by default what this machine's clock shows; one that knows tools
+    is told `tools`. Raises TemplateFailed, also for a model without a template that is given more than one user
+    message.
     """
     source = model.chat_template
     if source is None:
-        return raw_prompt(model, _only_user_text(messages))
+        return raw_prompt(model, _only_user_text(messages, tools))
     template = Template(source, bos=model.bos, eos=model.eos, now=now)
-    rendered = _render(template, messages)
-    if not any(_holds_special(model, message.content) for message in messages):
+    values = values_of(source, messages, tools)
+    rendered = _render(template, values)
+    if not _holds_special(model, "\n".join(texts(values))):
         text = _without_bos(model, rendered)
         return model.tokenize(text, add_special=True, parse_special=True)
-    return _guarded_tokens(model, template, messages)
+    return _guarded_tokens(model, template, values)
 
 
-def _only_user_text(messages: Sequence[Message]) -> str:
-    if len(messages) != 1 or messages[0].role != "user":
-        message = "the model has no chat template, so it takes one user message and no others"
+def _only_user_text(messages: Sequence[Message], tools: Sequence[Tool]) -> str:
+    if len(messages) != 1 or messages[0].role != "user" or tools:
+        message = "the model has no chat template, so it takes one user message and nothing else"
         raise TemplateFailed(message, hint="put everything into one prompt and use --raw")
     return messages[0].content
 
 
-def _render(template: Template, messages: Sequence[Message]) -> str:
-    return template.render([{"role": m.role, "content": m.content} for m in messages])
+def _render(template: Template, values: Values) -> str:
+    return template.render(values["messages"], tools=values["tools"])
 
 
 def _without_bos(model: "LlamaModel", text: str) -> str:
@@ -74,10 +69,12 @@ def _holds_special(model: "LlamaModel", text: str) -> bool:
     return special != model.tokenize(text, add_special=False, parse_special=False)
 
 
-def _guarded_tokens(model: "LlamaModel", template: Template, messages: Sequence[Message]) -> list[int]:
-    opening, closing = _free_marks(template.source, messages)
-    marked = _render(template, [_mark(message, opening, closing) for message in messages])
-    if marked.replace(opening, "").replace(closing, "") != _render(template, messages):
+def _guarded_tokens(model: "LlamaModel", template: Template, values: Values) -> list[int]:
+    if _holds_special(model, "\n".join(fixed_texts(values))):
+        raise TemplateFailed("a name or key in a tool or a call holds special tokens, so it cannot be kept apart")
+    marked = _render(template, _marked(model, template.source, values))
+    opening, closing = _free_marks(template.source, values)
+    if marked.replace(opening, "").replace(closing, "") != _render(template, values):
         raise TemplateFailed("the chat template changes text that holds special tokens, so it cannot be kept apart")
     tokens: list[int] = []
     for n, (text, from_person) in enumerate(_spans(_without_bos(model, marked), opening, closing)):
@@ -85,22 +82,33 @@ def _guarded_tokens(model: "LlamaModel", template: Template, messages: Sequence[
     return tokens
 
 
-def _free_marks(source: str, messages: Sequence[Message]) -> tuple[str, str]:
+def _marked(model: "LlamaModel", source: str, values: Values) -> Values:
+    """With marks around every message, and around the texts inside of tools and calls that need them: templates look
+    at the others, such as the types in a schema."""
+    opening, closing = _free_marks(source, values)
+
+    def mark(text: str) -> str:
+        return _mark(text, opening, closing)
+
+    return changed(values, mark, lambda text: mark(text) if _holds_special(model, text) else text)
+
+
+def _free_marks(source: str, values: Values) -> tuple[str, str]:
     """Two characters that neither the template nor any message holds."""
-    taken = set(source).union(*(message.content for message in messages))
+    taken = set(source).union(*texts(values))
     free = [chr(code) for code in PRIVATE_USE if chr(code) not in taken][:2]
     if len(free) < 2:
         raise TemplateFailed("the messages hold special tokens and every character that could set them apart")
     return free[0], free[1]
 
 
-def _mark(message: Message, opening: str, closing: str) -> Message:
-    """`message` with its content between marks; templates trim the space around it, which stays outside."""
-    core = message.content.strip()
+def _mark(text: str, opening: str, closing: str) -> str:
+    """`text` between marks; templates trim the space around it, which stays outside."""
+    core = text.strip()
     if not core:
-        return message
-    before, after = message.content.split(core, 1)
-    return replace(message, content=before + opening + core + closing + after)
+        return text
+    before, after = text.split(core, 1)
+    return before + opening + core + closing + after
 
 
 def _spans(text: str, opening: str, closing: str) -> Iterator[tuple[str, bool]]:

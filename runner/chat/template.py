@@ -31,14 +31,14 @@ class Template:
         self._max_seconds = max_seconds
         self._now = now or datetime.now()
         self._values: dict[str, Any] = {"bos_token": bos, "eos_token": eos, "add_generation_prompt": True}
-        self._values |= {"tools": None, "documents": None}  # as transformers does: templates test them
+        self._values["documents"] = None  # as transformers does: templates test it
 
-    def render(self, messages: list[dict[str, str]]) -> str:
+    def render(self, messages: list[dict[str, Any]], *, tools: list[dict[str, Any]] | None = None) -> str:
         """The conversation as the model reads it, up to where the assistant answers. Raises TemplateFailed."""
         sandbox = _sandbox(self._now)
         try:
             with deadline(self._max_seconds):
-                return sandbox.render(self.source, messages=messages, **self._values)
+                return sandbox.render(self.source, messages=messages, tools=tools, **self._values)
         except TemplateFailed:
             raise
         except OutOfTime:

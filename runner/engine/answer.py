@@ -37,7 +37,7 @@ class Answer(Closing):
         for token in request.generated:
             # It was said before the engine crashed: what it says from here on must join it without a seam.
             self.sampler.accept(token)
-            self._stream.push(model.piece(token))
+            self._stream.push(self._piece(token))
             self._left -= 1
 
     def close(self) -> None:
@@ -54,7 +54,7 @@ class Answer(Closing):
         if token in self._sampling.stop_tokens or (self._model.is_end(token) and not self._sampling.ignore_eos):
             return Said(token, False, self._stream.finish(), "stop")
         self._left -= 1
-        text = self._stream.push(self._model.piece(token))
+        text = self._stream.push(self._piece(token))
         if self._stream.stopped:
             return Said(token, True, text, "stop")
         if self._left <= 0:
@@ -64,6 +64,9 @@ class Answer(Closing):
     def finish(self) -> str:
         """The text that was held back, of an answer that is cut off."""
         return self._stream.finish()
+
+    def _piece(self, token: int) -> bytes:
+        return self._model.mark(token) if token in self._sampling.shown_tokens else self._model.piece(token)
 
 
 def _seed(sampling: Sampling) -> int:

@@ -3,7 +3,8 @@
 from typing import Any
 
 from ..engine.request import End
-from ..tools.parser import CallArguments, CallBegun, CallParser, Piece, Said
+from ..tools.parser import CallParser
+from ..tools.pieces import CallArguments, CallBegun, CallBroken, CallEnded, Piece, Said
 
 Delta = dict[str, Any]
 
@@ -26,7 +27,7 @@ class ChatChoice:
         pieces: list[Piece] = [Said(text)] if text else []
         if self._parser:
             pieces = [*self._parser.push(text), *(self._parser.finish() if over else ())]
-        return [self._add(piece) for piece in pieces]
+        return [delta for piece in pieces if (delta := self._add(piece))]
 
     def message(self) -> dict[str, Any]:
         """All of it, as a message; an answer of calls alone has no content."""
@@ -53,3 +54,9 @@ class ChatChoice:
             case CallArguments(index, text):
                 self._calls[index]["function"]["arguments"] += text
                 return {"tool_calls": [{"index": index, "function": {"arguments": text}}]}
+            case CallBroken(index):
+                # What was streamed of it cannot be taken back: its arguments are no JSON, which every client checks.
+                del self._calls[index]
+                return {}
+            case CallEnded():
+                return {}

@@ -141,14 +141,18 @@ class LlamaModel(Closing):
         # A text uses few of the vocabulary's tokens, again and again.
         found = self._pieces.get(token)
         if found is None:
-            found = self._pieces[token] = self._piece(token)
+            found = self._pieces[token] = self._piece(token, special=False)
         return found
 
-    def _piece(self, token: int) -> bytes:
+    def mark(self, token: int) -> bytes:
+        """`piece`, of a special token too: the bytes of its name."""
+        return self._piece(token, special=True)
+
+    def _piece(self, token: int, *, special: bool) -> bytes:
         room = 64
         while True:
             buffer = ctypes.create_string_buffer(room)
-            count = ll.llama_token_to_piece(self.vocabulary, self.known(token), buffer, room, 0, False)
+            count = ll.llama_token_to_piece(self.vocabulary, self.known(token), buffer, room, 0, special)
             if count >= 0:
                 return buffer.raw[:count]
             room = -count

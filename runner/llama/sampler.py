@@ -151,7 +151,8 @@ class _Chance(Closing):
 
 def check_tokens(model: LlamaModel, sampling: Sampling) -> None:
     """Raises InvalidSampling when a token is named that the vocabulary lacks."""
-    named = {"logit_bias": [token for token, _ in sampling.logit_bias], "stop_tokens": sampling.stop_tokens}
+    biased = [token for token, _ in sampling.logit_bias]
+    named = {"logit_bias": biased, "stop_tokens": sampling.stop_tokens, "shown_tokens": sampling.shown_tokens}
     for name, tokens in named.items():
         for token in tokens:
             if token >= model.vocabulary_size:

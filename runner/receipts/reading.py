@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, cast
 from ...store.errors import FormatTooNew
 from ...store.manifest import Role
 from ..chat.ask import Ask, Chat, Raw
-from ..chat.prompt import Message
 from ..engine_settings import EngineSettings
-from ..errors import InvalidEngine, InvalidReceipt, InvalidSampling, TemplateFailed
+from ..errors import InvalidEngine, InvalidReceipt, InvalidSampling, InvalidTool, TemplateFailed
 from ..generate import FinishReason
 from ..sampling import MAX_SEED, Sampling
 from .build_facts import BuildFacts
 from .fields import Fields
+from .messages import message, tool
 from .receipt import FORMAT, KIND, Output, Reading, Receipt, UsedFile, UsedModel, tokens_digest
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ _SAMPLING = ("temperature", "top_k", "top_p", "min_p", "seed", "max_tokens", "st
 _LATER_SAMPLING: dict[str, Any] = {
     **{"typical_p": 1.0, "repeat_penalty": 1.0, "repeat_last_n": 64, "frequency_penalty": 0.0},
     **{"presence_penalty": 0.0, "logit_bias": [], "stop_tokens": [], "ignore_eos": False, "logprobs": None},
-    **{"grammar": None},
+    **{"grammar": None, "shown_tokens": []},
 }
 _ENGINE = ("context_size", "threads", "batch_size", "flash_attention", "key_type", "value_type", "gpu_layers")
 _LATER_ENGINE: dict[str, Any] = {
@@ -57,7 +57,7 @@ def decode(data: bytes) -> Receipt:
         raise FormatTooNew("it names adapters or a program, which this llstore does not run", hint=_UPGRADE)
     try:
         return _receipt(fields)
-    except (InvalidSampling, InvalidEngine, TemplateFailed) as error:
+    except (InvalidSampling, InvalidEngine, InvalidTool, TemplateFailed) as error:
         raise InvalidReceipt(str(error)) from error
     except UnicodeEncodeError as error:
         raise InvalidReceipt("it holds half of a surrogate pair, which is no text") from error
@@ -73,7 +73,7 @@ def _refuse_newer(format_: object) -> None:
 def _receipt(fields: Fields) -> Receipt:
     receipt = Receipt(
         model=UsedModel(fields.digest("model"), fields.digest("manifest"), fields.items("files", _file)),
-        ask=_ask(fields.inner("prompt", "messages", "raw", "clock")),
+        ask=_ask(fields.inner("prompt", "messages", "raw", "clock", later={"tools": []})),
         reading=_reading(fields),
         sampling=_sampling(fields.inner("sampling", *_SAMPLING, later=_LATER_SAMPLING)),
         engine=_engine(fields.inner("engine", *_ENGINE, later=_LATER_ENGINE)),
@@ -100,17 +100,13 @@ def _file(value: object, path: str) -> UsedFile:
 
 def _ask(fields: Fields) -> Ask:
     if fields.any("messages") is None:
-        if fields.any("clock") is not None:
-            raise InvalidReceipt("prompt.clock stands beside a raw prompt")
+        for name, nothing in (("clock", None), ("tools", [])):
+            if fields.any(name) != nothing:
+                raise InvalidReceipt(f"prompt.{name} stands beside a raw prompt")
         return Raw(fields.text("raw"))
     if fields.any("raw") is not None:
         raise InvalidReceipt("prompt has messages and a raw text")
-    return Chat(fields.items("messages", _message), _clock(fields.text("clock")))
-
-
-def _message(value: object, path: str) -> Message:
-    fields = Fields(value, "role", "content", where=path)
-    return Message(fields.text("role"), fields.text("content"))
+    return Chat(fields.items("messages", message), _clock(fields.text("clock")), fields.items("tools", tool))
 
 
 def _clock(text: str) -> datetime:
@@ -140,6 +136,7 @@ def _sampling(fields: Fields) -> Sampling:
             "seed": fields.whole("seed", most=MAX_SEED),
             "stop": fields.texts("stop"),
             "stop_tokens": fields.wholes("stop_tokens"),
+            "shown_tokens": fields.wholes("shown_tokens"),
             "logit_bias": fields.pairs("logit_bias"),
             "grammar": fields.text_or_none("grammar"),
         }

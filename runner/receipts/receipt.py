@@ -130,8 +130,11 @@ class Receipt:
 
 
 def _sampling(sampling: Sampling) -> dict[str, Any]:
+    found = asdict(sampling)
+    shown = found.pop("shown_tokens")
     return {
-        **asdict(sampling),
+        **found,
+        **({"shown_tokens": list(shown)} if shown else {}),  # hardly ever there, and older readers do not know it
         "stop": list(sampling.stop),
         "stop_tokens": list(sampling.stop_tokens),
         "logit_bias": [list(pair) for pair in sampling.logit_bias],

@@ -82,6 +82,7 @@ def test_every_setting_is_read_back() -> None:
         stop_tokens=(3, 4),
         logprobs=5,
         grammar='root ::= [a-z]+ "é"\n',
+        shown_tokens=(5,),
     )
     engine = EngineSettings(512, parallel=4, threads=2, split="row", repack=False, unified=True, exact=True)
     receipt = replace(RECEIPT, sampling=sampling, engine=engine)
@@ -138,7 +139,7 @@ def test_nothing_tells_of_the_machine_or_its_people(tmp_path: Path) -> None:
         (lambda d: d["prompt"].update(clock="noon"), "not a time"),
         (lambda d: d["prompt"].update(clock="2026-01-01T00:00:00+01:00"), "not a local time"),
         (lambda d: d["prompt"]["messages"][1].update(role="a<b"), "not a role"),
-        (lambda d: d["prompt"]["messages"][1].update(name="x"), "prompt.messages[1].name is not a field"),
+        (lambda d: d["prompt"]["messages"][1].update(nick="x"), "prompt.messages[1].nick is not a field"),
         (lambda d: d["prompt"]["messages"][1].update(content="\ud800"), "surrogate"),
         (lambda d: d.pop("output"), "output is missing"),
         (lambda d: d.update(note="x"), "note is not a field"),

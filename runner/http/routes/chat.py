@@ -7,7 +7,6 @@ from starlette.responses import Response
 
 from ...chat.ask import Chat
 from ...chat.message import Message
-from ...errors import InvalidSampling
 from ...sampling import Sampling, answers
 from ...serve.call import Call
 from ...serve.model import ServedModel
@@ -66,14 +65,12 @@ class _Asked:
         """From a request; takes milliseconds, and as long as the template's limit at most."""
         messages = tuple(_message(message, f"messages.{n}") for n, message in enumerate(body.messages))
         planned = _plan(body, model)
-        schema = schema_of(body.response_format)
-        if planned and planned.grammar and (schema is not None or body.grammar is not None):
-            raise InvalidSampling("tools contradict response_format and grammar, which say what all of the answer is")
         logprobs = (body.top_logprobs or 0) if body.logprobs else None
-        sampling = body.sampling(schema=schema, logprobs=logprobs)
+        sampling = body.sampling(schema=schema_of(body.response_format), logprobs=logprobs)
+        if planned:
+            sampling = planned.sampling(sampling, model.vocabulary)
         chat = planned.chat(messages) if planned else Chat(messages)
-        tokens = tuple(chat.tokens(model.vocabulary))
-        return cls(chat, tokens, planned.applied(sampling) if planned else sampling, planned)
+        return cls(chat, tuple(chat.tokens(model.vocabulary)), sampling, planned)
 
 
 def _plan(body: ChatRequest, model: ServedModel) -> ToolPlan | None:
@@ -84,7 +81,7 @@ def _plan(body: ChatRequest, model: ServedModel) -> ToolPlan | None:
     choice = body.tool_choice.function.name if isinstance(body.tool_choice, ChosenTool) else body.tool_choice or "auto"
     tools = tuple(map(_tool, body.tools))
     parallel = body.parallel_tool_calls is not False
-    return plan(tools, choice, parallel=parallel, template=model.vocabulary.chat_template)
+    return plan(tools, choice, parallel=parallel, template_source=model.vocabulary.chat_template)
 
 
 def _tool(tool: FunctionTool) -> Tool:
