@@ -14,16 +14,17 @@ from ..store import GetResult, Name, Ref, Store, parse_ref
 from . import settings
 from .engine_options import engine_flags
 from .failure import FAILED
+from .key import FILE as KEYS
 from .options import JsonOption, OfflineOption, QuietOption, StoreOption
 from .output import opened, print_json, progress
 
 if TYPE_CHECKING:
     import socket
 
-    from ..runner.observe.log import EventLog
+    from ..runner.observe.log import Form
     from ..runner.observe.snapshot import CacheSnapshot
     from ..runner.serve.keys import Keys
-    from ..runner.serve.model import ServedModel
+    from ..runner.serve.model import Identity, ServedModel
     from ..runner.serve.rules import Rules
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -31,9 +32,7 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 @engine_flags()
 def serve(
-    refs: Annotated[
-        list[str], typer.Argument(metavar="REF", help="Digest, prefix, org/name[:tag] or name@sha256:…")
-    ],
+    refs: Annotated[list[str], typer.Argument(metavar="REF", help="Digest, prefix, org/name[:tag] or name@sha256:…")],
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8080,
     engine: Wanted = NOTHING,
@@ -117,7 +116,7 @@ def _serve(wanted: Ref, way: _Way) -> None:
     way.flags.rules()
     with ExitStack() as held:
         log = held.enter_context(EventLog(sys.stderr, _form(way.log_format)))
-        keys = held.enter_context(Keys(settings.keys_file(), log))
+        keys = held.enter_context(Keys(settings.data_folder() / KEYS, log))
         _refuse_strangers(way, keys)
         sockets = listen(way.host, way.port)
         held.callback(_close, sockets)
@@ -137,8 +136,10 @@ def _serve(wanted: Ref, way: _Way) -> None:
         raise typer.Exit(FAILED)
 
 
-def _form(told: str | None) -> str:
-    return told or ("text" if sys.stderr.isatty() else "json")
+def _form(told: str | None) -> "Form":
+    if told == "text" or (told is None and sys.stderr.isatty()):
+        return "text"
+    return "json"
 
 
 def _refuse_strangers(way: _Way, keys: "Keys") -> None:

@@ -100,11 +100,6 @@ def serve_table() -> dict[str, Any]:
     return found
 
 
-def keys_file() -> Path:
-    """Where this machine keeps keys, tenants and usage."""
-    return data_folder() / "keys.db"
-
-
 def data_folder() -> Path:
     """Where this machine keeps what is neither cache nor store."""
     return _folders()[2]

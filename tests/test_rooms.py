@@ -20,10 +20,10 @@ DOORS = {
     "prometheus_client": {"runner/observe/metrics.py"},
     "sqlalchemy": {f"store/catalog/{name}.py" for name in ("catalog", "file", "tables", "where")},
     "rich": {"cli/bars.py"},
-    **dict.fromkeys(
-        ("fastapi", "pydantic", "starlette", "uvicorn", "uvloop", "httptools"),
-        {path.relative_to(ROOT).as_posix() for path in (ROOT / "runner/http").rglob("*.py")},
-    ),
+    **{
+        library: {path.relative_to(ROOT).as_posix() for path in (ROOT / "runner/http").rglob("*.py")}
+        for library in ("fastapi", "pydantic", "starlette", "uvicorn", "uvloop")
+    },
     "typer": {path.relative_to(ROOT).as_posix() for path in (ROOT / "cli").glob("*.py")},
 }
 

@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from ..errors import RunnerError
-from ..tenants import Keyring
+from ..tenants.keyring import Keyring
 from .asgi import App, Scope
 from .body import Bodies
 from .desk import Desk

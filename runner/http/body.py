@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass
 
 from ..serve.rules import Live
-from .asgi import App, Receive, Scope, Send
+from .asgi import App, Message, Receive, Scope, Send
 from .errors import BUSY, ApiError, Problem
 
 MAX_VALUES = 1 << 17
@@ -83,7 +83,7 @@ def _again(data: bytes, receive: Receive) -> Receive:
     """Gives the body first, then whatever else comes: that the client is gone."""
     given = False
 
-    async def first() -> dict[str, object]:
+    async def first() -> Message:
         nonlocal given
         if given:
             return await receive()

@@ -17,7 +17,7 @@ WHOLE, CHUNK = "chat.completion", "chat.completion.chunk"
 class ChatTeller:
     """Tells what an assistant says and which tools it calls, in the words of `plan`'s family."""
 
-    def __init__(self, who: Who, last: Last, plan: ToolPlan | None, *) -> None:
+    def __init__(self, who: Who, last: Last, plan: ToolPlan | None) -> None:
         self._who = who
         self._call, self._last = last.call, last
         self._wanted = [prompt.sampling.logprobs is not None for prompt in last.call.prompts]

@@ -6,7 +6,8 @@ from urllib.parse import urlsplit
 
 from ..serve.call import Caller
 from ..serve.rules import Live
-from ..tenants import Keyring, Tenant
+from ..tenants.keyring import Keyring
+from ..tenants.tenant import Tenant
 from .asgi import App, Receive, Scope, Send
 from .errors import DENIED, ApiError, Problem
 
@@ -20,7 +21,8 @@ class Guard:
     """Lets requests in, and notes in `scope["state"]["caller"]` who asks.
 
     With keys, all but /health and /ready need one. Before the first key was made everybody may come in whose request
-    is addressed to this machine, or to one of the rules' hosts: a page of elsewhere that has its own name resolve to this machine is not.
+    is addressed to this machine, or to one of the rules' hosts: not a page of elsewhere whose own name was made to
+    mean this machine.
     """
 
     def __init__(self, app: App, keys: Callable[[], Keyring], live: Live) -> None:

@@ -20,7 +20,8 @@ from ..serve.model import ServedModel
 from ..serve.models import Models
 from ..serve.rules import Live, Rules
 from ..serve.service import Service
-from ..tenants import Limits, UsageTally
+from ..tenants.limits import Limits
+from ..tenants.usage import UsageTally
 from .app import application
 from .desk import Desk
 from .journal import Journal
@@ -53,7 +54,8 @@ class Plan:
 
 def serve(plan: Plan) -> bool:
     """Serves until SIGTERM or SIGINT, which a second one hastens; whether all that was taken on was finished."""
-    return asyncio.run(_Host(plan).run(), loop_factory=_loop_factory())
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(_Host(plan).run())
 
 
 class _Host:

@@ -1,14 +1,16 @@
 """What the log and the metrics are told of requests and connections."""
 
-from dataclasses import dataclass
+import logging
+from dataclasses import dataclass, replace
 
 from ..observe import events
-from ..observe.log import EventLog
+from ..observe.log import LOGGER, EventLog
 from ..observe.metrics import Metrics
 from ..serve.account import Account
 from .asgi import Scope
 from .envelope import Exchange
 
+_PROBES = ("/health", "/ready", "/metrics")  # asked every few seconds, and of no interest afterwards
 _ELSEWHERE = "other"  # a path that is no route's: clients make up as many as they like
 
 
@@ -29,10 +31,10 @@ class Journal:
         if status in (429, 503):
             tenant = exchange.caller.tenant.name if exchange.caller else ""
             self.metrics.refused(str(scope["state"].get("code") or status), tenant)
-        if path not in ("/health", "/ready", "/metrics") or status >= 400:
+        if path not in _PROBES:
             self.log.write(self._event(exchange, scope, path, status), request_id=exchange.id)
         if exchange.fault is not None:
-            self.log.fault(exchange.fault, request_id=exchange.id)
+            logging.getLogger(LOGGER).error("a fault in %s", exchange.id, exc_info=exchange.fault)
 
     def refused(self, reason: str, peer: str) -> None:
         """A connection was closed before it was a request."""
@@ -59,19 +61,19 @@ class Journal:
             key=caller.key if caller else None,
             error=exchange.refusal or scope["state"].get("refusal"),
             prompt=scope["state"].get("prompt"),
-            **(_facts(account) if account else {}),
         )
-        return event
+        return _with_tokens(event, account) if account else event
 
 
-def _facts(account: Account) -> dict[str, str | int | float | None]:
+def _with_tokens(event: events.Request, account: Account) -> events.Request:
     ends = account.ends
-    return {
-        "model": str(account.call.model.digest),
-        "prompt_tokens": account.read,
-        "reused_tokens": account.reused,
-        "completion_tokens": account.made,
-        "queue": max((end.queue_seconds for end in ends), default=None),
-        "ttft": account.first,
-        "finish_reason": ",".join(dict.fromkeys(end.reason for end in ends)) or None,
-    }
+    return replace(
+        event,
+        model=str(account.call.model.digest),
+        prompt_tokens=account.read,
+        reused_tokens=account.reused,
+        completion_tokens=account.made,
+        queue=max((end.queue_seconds for end in ends), default=None),
+        ttft=account.first,
+        finish_reason=",".join(dict.fromkeys(end.reason for end in ends)) or None,
+    )

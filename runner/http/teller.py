@@ -71,7 +71,9 @@ def usage(call: Call, answers: Sequence[Collected]) -> dict[str, Any]:
 
 def chat_logprobs(told: Sequence[TokenLogprobs], piece: Piece) -> dict[str, Any]:
     """As chat completions tell them."""
-    tokens = [{**_chat_token(one.chosen, piece), "top_logprobs": [_chat_token(t, piece) for t in one.top]} for one in told]
+    tokens = [
+        {**_chat_token(one.chosen, piece), "top_logprobs": [_chat_token(t, piece) for t in one.top]} for one in told
+    ]
     return {"content": tokens, "refusal": None}
 
 

@@ -5,7 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..observe.metrics import Metrics
-from ..tenants import Grant, Limits, UsageRow, UsageTally, day_of
+from ..tenants.limits import Grant, Limits
+from ..tenants.usage import UsageRow, UsageTally, day_of
 from .account import Account, Timeline
 from .call import Call
 

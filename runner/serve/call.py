@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from ..sampling import Sampling
-from ..tenants import Tenant
+from ..tenants.tenant import Tenant
 from .model import ServedModel
 
 
@@ -28,8 +28,8 @@ class Prompt:
 class Call:
     """Prompts that are answered side by side; several answers to one prompt are several of them.
 
-    A `fresh` one reads its prompts anew, and leaves nothing of them for others to reuse. `asked_tokens` is the limit that
-    the caller named for an answer.
+    A `fresh` one reads its prompts anew, and leaves nothing of them for others to reuse. `asked_tokens` is the limit
+    that the caller named for an answer.
     """
 
     model: ServedModel

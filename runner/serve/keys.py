@@ -8,7 +8,9 @@ from ...store.errors import StoreError
 from ..errors import RunnerError
 from ..observe import events
 from ..observe.log import EventLog
-from ..tenants import KeyFile, Keyring, UsageTally
+from ..tenants.keyfile import KeyFile
+from ..tenants.keyring import Keyring
+from ..tenants.usage import UsageTally
 
 
 class Keys(Closing):

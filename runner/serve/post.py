@@ -1,4 +1,4 @@
-"""From an engine's thread into the event loop: all that a step made in one wake-up, and to each task what is its own."""
+"""From an engine's thread into the event loop: all that a step made in one wake-up, to each task what is its own."""
 
 import asyncio
 from collections import deque

@@ -37,6 +37,14 @@ class Keyring:
         self._tenants: Mapping[str, Tenant] = {tenant.name: tenant for tenant in tenants}
         self.empty = not self._entries
 
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Keyring) and (self._entries, self._tenants) == (other._entries, other._tenants)
+
+    __hash__ = None  # type: ignore[assignment]
+
     def find(self, authorization_key: str, now: float) -> Access | None:
         """What a whole key opens at `now`, in seconds since 1970; None is nothing. Microseconds, without I/O."""
         parts = split(authorization_key)

@@ -16,7 +16,9 @@ class CompletionRequest(Settings):
     prompt: str | list[str] | list[Token] | list[list[Token]] = Field(
         description="A text or its token ids; or a list of either, each of which gets answers."
     )
-    logprobs: int | None = Field(default=None, ge=0, le=20, description="So many of the likeliest tokens at each place.")
+    logprobs: int | None = Field(
+        default=None, ge=0, le=20, description="So many of the likeliest tokens at each place."
+    )
     echo: bool | None = Field(default=None, description="Begin the answer with the prompt.")
 
     def prompts(self) -> list[str | list[int]]:
@@ -24,5 +26,5 @@ class CompletionRequest(Settings):
         if isinstance(self.prompt, str):
             return [self.prompt]
         if self.prompt and isinstance(self.prompt[0], int):
-            return [self.prompt]  # type: ignore[list-item]
+            return [self.prompt]
         return list(self.prompt)  # type: ignore[arg-type]
