@@ -5,18 +5,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..runner.tenants.key import Issued, Key, Terms
-from ..runner.tenants.keyfile import KeyFile, no_tenant
 from ..runner.tenants.tenant import UNCHANGED, Changes, Tenant
 from . import settings
 from .age import parse_age
 from .flags import flags
 from .options import JsonOption, QuietOption
 from .output import print_json, print_table, remark
+
+if TYPE_CHECKING:
+    from ..runner.tenants.key import Issued, Key
+    from ..runner.tenants.keyfile import KeyFile
 
 FILE = "keys.db"
 
@@ -55,6 +57,8 @@ def create(
     quiet: QuietOption = False,
 ) -> None:
     """Make a key, and print it: it is shown this once. A tenant that is new is made too."""
+    from ..runner.tenants.key import Terms
+
     now = time.time()
     ends = None if expires is None else now + parse_age(expires, "--expires")
     with opened() as file:
@@ -117,7 +121,10 @@ def limits(
     if tenant is None and changes != UNCHANGED:
         raise typer.BadParameter("name the tenant whose limits are to change")
     with opened() as file:
-        found = file.tenants() if tenant is None else [_tenant(file, tenant, changes)]
+        if tenant is None:
+            found = file.tenants()
+        else:
+            found = [file.tenant(tenant) if changes == UNCHANGED else file.set_tenant(tenant, changes)]
     if json:
         print_json({"tenants": [_limits(each) for each in found]})
     elif found:
@@ -136,7 +143,7 @@ def usage(
     with opened() as file:
         rows = file.usage(tenant)
         if tenant is not None and not rows:
-            _tenant(file, tenant, UNCHANGED)
+            file.tenant(tenant)
     if json:
         print_json({"usage": [asdict(row) for row in rows]})
     elif rows:
@@ -149,22 +156,15 @@ def usage(
 
 
 @contextmanager
-def opened() -> Iterator[KeyFile]:
+def opened() -> Iterator["KeyFile"]:
     """The keys of this machine."""
+    from ..runner.tenants.keyfile import KeyFile
+
     with KeyFile(settings.data_folder() / FILE) as file:
         yield file
 
 
-def _tenant(file: KeyFile, name: str, changes: Changes) -> Tenant:
-    if changes != UNCHANGED:
-        return file.set_tenant(name, changes)
-    found = next((tenant for tenant in file.tenants() if tenant.name == name), None)
-    if found is None:
-        raise no_tenant(name)
-    return found
-
-
-def _show(issued: Issued, more: dict[str, object], *, json: bool, quiet: bool) -> None:
+def _show(issued: "Issued", more: dict[str, object], *, json: bool, quiet: bool) -> None:
     if json:
         print_json({"key": issued.text, **_document(issued.key), **more})
         return
@@ -172,7 +172,7 @@ def _show(issued: Issued, more: dict[str, object], *, json: bool, quiet: bool) -
     remark(f"this is the only time that key {issued.key.id} of {issued.key.tenant} is shown", quiet=quiet)
 
 
-def _document(key: Key) -> dict[str, object]:
+def _document(key: "Key") -> dict[str, object]:
     return {
         "id": key.id,
         "tenant": key.tenant,
@@ -184,7 +184,7 @@ def _document(key: Key) -> dict[str, object]:
     }
 
 
-def _row(key: Key, now: float) -> tuple[str, ...]:
+def _row(key: "Key", now: float) -> tuple[str, ...]:
     return (
         key.id,
         key.tenant,

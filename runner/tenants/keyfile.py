@@ -92,13 +92,15 @@ class KeyFile(Closing):
     def set_tenant(self, name: str, changes: Changes) -> Tenant:
         """Change a tenant; returns what it is then. Raises NoSuchTenant and InvalidTenant."""
         with self._db.writing() as connection:
-            before = self._tenant(connection, name)
-            if before is None:
-                raise no_tenant(name)
-            after = changes.applied(before)
+            after = changes.applied(self._known(connection, name))
             _put_tenant(connection, after)
         self._loaded = None
         return after
+
+    def tenant(self, name: str) -> Tenant:
+        """One tenant; raises NoSuchTenant."""
+        with self._db.reading() as connection:
+            return self._known(connection, name)
 
     def tenants(self) -> list[Tenant]:
         """All tenants, by name."""
@@ -146,6 +148,14 @@ class KeyFile(Closing):
         row = connection.execute(f"SELECT {_TENANT} FROM tenants WHERE name = ?", (name,)).fetchone()
         return None if row is None else self._checked(row)
 
+    def _known(self, connection: sqlite3.Connection, name: str) -> Tenant:
+        found = self._tenant(connection, name)
+        if found is None:
+            raise NoSuchTenant(
+                f"no tenant is called {name[:80]!r}", hint="llstore key create makes one with its first key"
+            )
+        return found
+
     def _tenants(self, connection: sqlite3.Connection) -> list[Tenant]:
         rows = connection.execute(f"SELECT {_TENANT} FROM tenants ORDER BY name")
         return [self._checked(row) for row in rows]
@@ -156,11 +166,6 @@ class KeyFile(Closing):
             return Tenant(name, tuple(json.loads(str(models))), *rest)  # type: ignore[arg-type]
         except (InvalidTenant, ValueError, TypeError) as error:
             raise damaged(self._path, str(error)) from error
-
-
-def no_tenant(name: str) -> NoSuchTenant:
-    """The error for a tenant that is not there."""
-    return NoSuchTenant(f"no tenant is called {name[:80]!r}", hint=f"llstore key create {name[:64]} makes one")
 
 
 def _issue(connection: sqlite3.Connection, key: Key) -> Issued:

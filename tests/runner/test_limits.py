@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llstore.runner.errors import OverLimit
+from llstore.runner.tenants.bucket import Bucket
 from llstore.runner.tenants.limits import Grant, Limits
 from llstore.runner.tenants.tenant import Tenant
 
@@ -289,3 +290,13 @@ def test_negative_counts_are_refused() -> None:
         limits.admit(TEAM, -1, 0.0)
     with pytest.raises(ValueError, match="-1 tokens"):
         limits.settle(limits.admit(TEAM, 1, 0.0), -1, 0.0)
+
+
+def test_a_wait_is_rounded_up_to_the_nanosecond() -> None:
+    bucket = Bucket(7, 0)
+    bucket.take(7)
+    assert bucket.wait(1) == -(-60 * 10**9 // 7)
+    bucket.fill(bucket.wait(1) - 1)
+    assert (bucket.wait(1), bucket.left) == (1, 0)
+    bucket.fill(-(-60 * 10**9 // 7))
+    assert (bucket.wait(1), bucket.left) == (0, 1)
