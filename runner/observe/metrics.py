@@ -16,13 +16,11 @@ from .snapshot import Snapshot
 try:
     from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, generate_latest
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
-    from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4 as CONTENT_TYPE
     from prometheus_client.registry import Collector
 except ImportError as error:
     raise ExtraMissing("prometheus-client", extra="serve") from error
 
-__all__ = ["CONTENT_TYPE", "FinishedRequest", "Metrics", "StreamMetrics"]
-
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _MODEL = ("model_name",)
 _STREAM = ("model_name", "tenant")
 _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}

@@ -11,7 +11,9 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -22,6 +24,7 @@ from llstore.runner.observe.lines import MOST, as_json, as_text
 from llstore.runner.observe.log import LOGGER, EventLog
 from llstore.runner.observe.outlet import Outlet
 
+ROOT = Path(__file__).parents[2]
 DONE = events.Request(
     method="POST", path="/v1/chat/completions", status=200, seconds=1.23456789, client="10.0.0.7", tenant="ci",
     key="k1", model="org/m:latest", prompt_tokens=12, reused_tokens=8, completion_tokens=5, queue=0.25, ttft=0.5,
@@ -54,6 +57,13 @@ def test_an_event_is_one_json_object_with_its_facts_as_flat_keys() -> None:
         "prompt_tokens": 12, "reused_tokens": 8, "completion_tokens": 5, "queue": 0.25, "ttft": 0.5,
         "finish_reason": "stop",
     }  # fmt: skip
+
+
+def test_every_event_and_its_fields_are_in_the_docs() -> None:
+    rows = re.findall(r"^\| `(\w+)` \|[^|]*\| (.*) \|$", (ROOT / "docs" / "metrics.md").read_text(), re.MULTILINE)
+    told = {event: re.findall(r"`(\w+)`", names) for event, names in rows if event != "message"}
+    kinds = events.Event.__subclasses__()
+    assert told == {kind.event: [field.name for field in fields(kind)] for kind in kinds}
 
 
 def test_the_time_is_rfc_3339_in_utc_with_milliseconds() -> None:

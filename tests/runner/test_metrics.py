@@ -1,7 +1,9 @@
 """What Prometheus reads of a server: vLLM's names and bounds, and sums that are right."""
 
+import re
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -15,6 +17,7 @@ from llstore.runner.observe.snapshot import CacheSnapshot, EngineSnapshot, Snaps
 from llstore.store.backends.record import Totals
 from llstore.store.cache.counters import Counters
 
+ROOT = Path(__file__).parents[2]
 DONE = FinishedRequest(
     "stop", prompt_tokens=100, reused_tokens=60, completion_tokens=5, queue_seconds=0.4, prefill_seconds=0.2,
     decode_seconds=3.0, e2e_seconds=3.7, max_tokens=16,
@@ -50,14 +53,27 @@ def served(metrics: Metrics, *, gaps: tuple[float, ...] = (0.02, 0.02, 0.3, 0.02
     stream.finished(DONE)
 
 
-def test_every_name_is_a_dashboard_s() -> None:
+def everything() -> Metrics:
     metrics = Metrics()
     served(metrics)
     metrics.refused("rate limit", "ci")
     metrics.http("POST", "/v1/completions", 200)
     metrics.model_loaded("org/m:latest", 1.5)
     metrics.engine_crashed("org/m:latest")
-    families = {f.name: f for f in text_string_to_metric_families(metrics.scrape(FULL).decode())}
+    return metrics
+
+
+def test_every_metric_is_in_the_docs_and_none_that_is_not_there() -> None:
+    ends = ("_bucket", "_sum", "_count")
+    found = {
+        next((name.removesuffix(end) for end in ends if name.endswith(end)), name) for name in scraped(everything())
+    }
+    told = set(re.findall(r"`llstore:(\w+)`", (ROOT / "docs" / "metrics.md").read_text()))
+    assert told == found
+
+
+def test_every_name_is_a_dashboard_s() -> None:
+    families = {f.name: f for f in text_string_to_metric_families(everything().scrape(FULL).decode())}
     kinds = {name.removeprefix("llstore:"): family.type for name, family in families.items()}
     assert all(name.startswith("llstore:") and family.documentation for name, family in families.items())
     assert kinds == {
