@@ -126,11 +126,12 @@ def test_a_tool_that_must_be_called_is(http: httpx.Client) -> None:
         "type": "function",
         "function": {"name": "weather", "description": "The weather.", "parameters": parameters},
     }
-    choice = ask(http, tools=[tool], tool_choice="required", max_tokens=100)["choices"][0]
+    asked = {"tools": [tool], "tool_choice": "required", "parallel_tool_calls": False, "max_tokens": 100}
+    choice = ask(http, **asked)["choices"][0]
     assert choice["finish_reason"] == "tool_calls"
     (call,) = choice["message"]["tool_calls"]
     assert call["function"]["name"] == "weather"
     assert set(json.loads(call["function"]["arguments"])) == {"city"}
-    chunks = events(http, tools=[tool], tool_choice="required", max_tokens=100)
+    chunks = events(http, **asked)
     deltas = [delta for chunk in chunks for delta in chunk["choices"][0]["delta"].get("tool_calls", ())]
     assert "".join(delta["function"]["arguments"] for delta in deltas) == call["function"]["arguments"]
