@@ -65,9 +65,9 @@ $(VENV)/llstore.stamp: $(VENV)/run.stamp $(SOURCES)
 	touch $@
 
 $(VENV)/dev.stamp: $(VENV)/llstore.stamp
-	$(PIP) ".[run,dev]"
+	$(PIP) ".[serve,client,dev]"
 	touch $@
 
 $(VENV)/bench.stamp: $(VENV)/dev.stamp
-	$(PIP) ".[run,dev,bench]"
+	$(PIP) ".[serve,client,dev,bench]"
 	touch $@
