@@ -17,6 +17,7 @@ DOORS = {
     "urllib3": {"store/backends/wire.py", "store/backends/s3_errors.py"},
     "huggingface_hub": {"store/exchange/hub.py"},
     "matplotlib": {"runner/bench/plot.py"},
+    "httpx": {"runner/client/door.py"},
     "sqlalchemy": {f"store/catalog/{name}.py" for name in ("catalog", "file", "tables", "where")},
     "rich": {"cli/bars.py"},
     "typer": {path.relative_to(ROOT).as_posix() for path in (ROOT / "cli").glob("*.py")},
