@@ -10,6 +10,10 @@ from ..errors import InvalidCall
 MAX_RETRIES = 100
 
 
+def _is_span(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value >= 0 and math.isfinite(value)
+
+
 @dataclass(frozen=True, slots=True)
 class ClientOptions:
     """How a client asks.
@@ -65,7 +69,3 @@ def checked(url: str) -> str:
             "not the address of a server", hint="http://HOST:PORT or https://HOST, a key goes into options"
         )
     return url.rstrip("/").removesuffix("/v1").rstrip("/")
-
-
-def _is_span(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and value >= 0 and math.isfinite(value)
