@@ -169,6 +169,4 @@ async def _pieces(caller: AsyncCaller, call: Call, flow: Flow) -> AsyncGenerator
         except RunnerError:
             if not flow.over:
                 raise
-        finally:
-            flow.release()
     flow.finish()

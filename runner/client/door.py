@@ -96,9 +96,9 @@ class _Arriving:
         self._response, self._options = response, options
 
     def cut(self) -> None:
-        """Ends the connection under whoever reads from it, from any thread."""
+        """Ends the connection under whoever reads from it, from any thread; nothing once the answer was read."""
         if self._response.is_closed:
-            return
+            return  # the connection may be another request's by now
         found = self._response.extensions["network_stream"].get_extra_info("socket")
         # It may have ended by itself. Closing it would not wake whoever waits for it.
         with suppress(OSError):

@@ -1,6 +1,5 @@
 """One stream's state, shared by who reads it and who closes it."""
 
-import threading
 from collections.abc import Callable
 
 from ..errors import InvalidCall
@@ -15,7 +14,6 @@ class Flow:
         self.stopped = False
         self._growing: Growing | None = None
         self._cut: Callable[[], None] | None = None
-        self._lock = threading.Lock()
 
     @property
     def over(self) -> bool:
@@ -36,25 +34,17 @@ class Flow:
 
     def begin(self, growing: Growing, cut: Callable[[], None]) -> Growing:
         """The answer has begun to arrive over a connection that `cut` ends."""
-        self._growing = growing
-        with self._lock:
-            self._cut = cut
+        self._growing, self._cut = growing, cut
+        # Whoever comes second, this or stop, sees what the other has set.
         if self.stopped:
             cut()
         return growing
 
-    def release(self) -> None:
-        """The connection is no longer this stream's: the next request may have it."""
-        with self._lock:
-            self._cut = None
-
     def stop(self) -> None:
         """Nothing more is wanted: whoever waits for a piece is woken."""
-        with self._lock:
-            self.stopped = True
-            if self._cut:
-                self._cut()
-            self._cut = None
+        self.stopped = True
+        if self._cut:
+            self._cut()
 
     def finish(self) -> None:
         """The answer has ended; raises AnswerBroken where it has not come to its end."""

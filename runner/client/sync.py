@@ -161,6 +161,4 @@ def _pieces(caller: Caller, call: Call, flow: Flow) -> Generator[str, None, None
         except RunnerError:
             if not flow.over:
                 raise
-        finally:
-            flow.release()
     flow.finish()

@@ -263,25 +263,48 @@ def test_a_server_that_dies_amid_a_stream_is_not_asked_again(client: Any, server
 
 
 @pytest.mark.parametrize(
-    "pieces",
+    ("pieces", "why"),
     [
-        (b"data: {nonsense\n\n",),
-        (b"data: [1]\n\n",),
-        (b"data: \xff\n\n",),
-        (event("a"), DONE),
-        (event("a", reason="stop"), DONE),
-        (event("a", reason="stop"), counted()),
-        ({"choices": [{"text": "\ud800"}]},),
-        ({"choices": [{"text": 1}]},),
-        ({"choices": 1},),
-        ({**event("a"), "system_fingerprint": "sha256:" + "cd" * 32},),
-        ({"error": "no object"},),
+        ((b"data: {nonsense\n\n",), "no JSON"),
+        ((b"data: [1]\n\n",), "no JSON object"),
+        ((b"data: \xff\n\n",), "no JSON"),
+        ((event("a"), counted(), DONE), "without saying why"),
+        ((event("a", reason="stop"), DONE), "without saying why"),
+        ((event("a", reason="stop"), counted()), "broke off after 1 char"),
+        (({"choices": [{"text": "\ud800"}]},), "surrogate"),
+        (({"choices": [{"text": 1}]},), "no text"),
+        (({"choices": 1},), "no choice"),
+        (({**event("a"), "system_fingerprint": "sha256:" + "cd" * 32},), "which model"),
+        (({**event("a"), "system_fingerprint": "fp_1"},), "which model"),
+        (({"error": "no object"},), "no object"),
     ],
 )
-def test_a_stream_that_is_not_what_it_should_be_is_broken(client: Any, server: Scripted, pieces: tuple[Any]) -> None:
+def test_a_stream_that_is_not_what_it_should_be_is_broken(
+    client: Any, server: Scripted, pieces: tuple[Any], why: str
+) -> None:
     server.says(streamed(*pieces))
-    with pytest.raises(AnswerBroken):
+    with pytest.raises(AnswerBroken, match=why):
         list(client.stream("x"))
+
+
+@pytest.mark.parametrize("index", [-1, 1024, 10**9])
+def test_a_stream_of_endless_tool_calls_is_broken(client: Any, server: Scripted, index: int) -> None:
+    server.says(streamed(delta(tool_calls=[{"index": index, "id": "c"}]), delta(reason="stop"), counted(), DONE))
+    with pytest.raises(AnswerBroken):
+        list(client.stream(HELLO))
+
+
+def test_what_follows_the_end_of_a_stream_is_not_looked_at(client: Any, server: Scripted) -> None:
+    server.says(streamed(event("a", reason="stop"), counted(), DONE, event("b"), RESET))
+    stream = client.stream("x")
+    assert list(stream) == ["a"]
+    assert stream.result.text == "a"
+
+
+def test_an_answer_larger_than_any_should_be_is_broken_off(client: Any, server: Scripted) -> None:
+    server.says(streamed(*[b" " * 2**20] * 65))
+    with pytest.raises(AnswerBroken, match="more than 67108864 bytes"):
+        client.infer("x")
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,20 @@ def test_a_stream_is_closed_from_another_thread_while_one_waits_for_it(server: S
     assert server.gone.wait(10)
 
 
+def test_a_stream_that_is_closed_before_its_answer_begins_ends_when_it_does(server: Scripted) -> None:
+    server.says(Script((0.2, *streamed(event("a"), HANG).steps)))
+    with InferenceClient("127.0.0.1", server.port) as client:
+        stream = client.stream("x")
+        reader = threading.Thread(target=lambda: list(stream))
+        reader.start()
+        while not server.asked:
+            time.sleep(0.005)
+        stream.close()
+        reader.join(10)
+        assert not reader.is_alive()
+    assert server.gone.wait(10)
+
+
 def test_a_stream_that_nobody_holds_any_more_is_closed(server: Scripted) -> None:
     server.says(streamed(event("a"), HANG))
     gc.disable()  # that it is not even garbage for long
