@@ -1,7 +1,7 @@
 """What running a model can fail with. No error of llama_cpp, jinja2 or ctypes leaves this room.
 
 RunnerError
-├── ExtraMissing     llama-cpp-python, jinja2 or matplotlib is not installed
+├── ExtraMissing     llama-cpp-python, jinja2, matplotlib or httpx is not installed
 ├── LoadFailed       llama.cpp cannot load the file, or has no room for its context
 ├── InvalidSampling  a sampling setting is out of range
 ├── InvalidEngine    a setting of the engine is out of range
@@ -28,10 +28,21 @@ RunnerError
 ├── KeyFileDamaged   the file of keys and tenants is not one, or not whole
 ├── OverLimit        a tenant has used what it may, for now or for good
 ├── InvalidLoad      a load or a limit of a benchmark makes no sense
-└── PeerFailed       another program that was to be measured is missing or failed
+├── PeerFailed       another program that was to be measured is missing or failed
+├── InvalidCall      what a client is asked to send, or where to, makes no sense
+├── ServerUnreachable    no server answers at that address
+│   └── ServerSilent     a server sends nothing for longer than the client waits
+├── AnswerBroken     an answer broke off, or is not what a server of ours says
+└── ServerRefused    a server answers with an error
+    ├── NotAuthorized    the key is missing or wrong, or may not do this
+    ├── NotServed        the server has no such model or path
+    ├── RateLimited      too many requests or tokens of this key
+    ├── Overloaded       the server, or a proxy before it, is too busy or not up
+    └── ServerFailed     the fault is the server's own
 """
 
 import math
+from dataclasses import dataclass
 
 
 class RunnerError(Exception):
@@ -185,3 +196,72 @@ class InvalidLoad(RunnerError):
 
 class PeerFailed(RunnerError):
     """Another program that was to be measured beside us is missing, or failed; the message carries what it said."""
+
+
+class InvalidCall(RunnerError):
+    """What a client is asked to send, or where to, makes no sense; the message names it. Nothing was sent."""
+
+
+class ServerUnreachable(RunnerError):
+    """No server answers at that address. `repeatable` when another attempt may find one."""
+
+    def __init__(self, message: str, *, hint: str = "", repeatable: bool = True) -> None:
+        super().__init__(message, hint=hint)
+        self.repeatable = repeatable
+
+
+class ServerSilent(ServerUnreachable):
+    """A server took the request and then sent nothing for longer than the client waits."""
+
+
+class AnswerBroken(RunnerError):
+    """An answer broke off, or is not what a server of ours says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What a server says when it refuses: its HTTP status and OpenAI's error object.
+
+    `retry_after` is in seconds, None when it does not say; `request_id` finds the request in the server's log.
+    """
+
+    status: int
+    message: str
+    kind: str = ""
+    param: str | None = None
+    code: str | None = None
+    retry_after: float | None = None
+    request_id: str | None = None
+
+
+class ServerRefused(RunnerError):
+    """A server answers with an error: the attributes are those of Refusal. As it stands: the request is at fault."""
+
+    def __init__(self, refusal: Refusal, *, hint: str = "") -> None:
+        super().__init__(f"the server answers {refusal.status}: {refusal.message}", hint=hint)
+        self.status = refusal.status
+        self.kind = refusal.kind
+        self.param = refusal.param
+        self.code = refusal.code
+        self.retry_after = refusal.retry_after
+        self.request_id = refusal.request_id
+
+
+class NotAuthorized(ServerRefused):
+    """The key is missing or wrong (401), or may not do this (403)."""
+
+
+class NotServed(ServerRefused):
+    """The server has no such model or path (404)."""
+
+
+class RateLimited(ServerRefused):
+    """Too many requests or tokens of this key (429); `retry_after` says in how many seconds there may be more."""
+
+
+class Overloaded(ServerRefused):
+    """The server, or a proxy before it, is too busy or not up (502, 503, 504); `retry_after` is in seconds."""
+
+
+class ServerFailed(ServerRefused):
+    """The fault is the server's own (500 and its kin)."""

@@ -18,6 +18,7 @@ DOORS = {
     "huggingface_hub": {"store/exchange/hub.py"},
     "matplotlib": {"runner/bench/plot.py"},
     "prometheus_client": {"runner/observe/metrics.py"},
+    "httpx": {"runner/client/door.py"},
     "sqlalchemy": {f"store/catalog/{name}.py" for name in ("catalog", "file", "tables", "where")},
     "rich": {"cli/bars.py"},
     **{
