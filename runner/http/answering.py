@@ -134,17 +134,26 @@ class Stream(Answering):
 
     async def send_answer(self, send: Send) -> None:
         """What fails before the first token is an error with a status of its own; later it is an event."""
-        items = await self.flow.take(HEAD_SECONDS)
+        clock = _Clock(self.flow, HEAD_SECONDS)
+        try:
+            await self._send_events(send, clock)
+        finally:
+            clock.stop()
+
+    async def _send_events(self, send: Send, clock: "_Clock") -> None:
+        items = await self.flow.take()
         if self.flow.closed:
             return
         updates = self.take_in(items)
         headers = self.headers_of("text/event-stream", [("cache-control", "no-store"), ("x-accel-buffering", "no")])
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         data = self.teller.opening() + self._events(updates)
+        clock.seconds = REMARK_SECONDS
         while not self.complete:
             if data:
                 await send({"type": "http.response.body", "body": data, "more_body": True})
-            items = await self.flow.take(REMARK_SECONDS)
+            items = await self.flow.take()
+            clock.busy = True
             if self.flow.closed:
                 return
             try:
@@ -156,6 +165,30 @@ class Stream(Answering):
 
     def _events(self, updates: Iterable[tuple[int, Update]]) -> bytes:
         return b"".join(self.teller.told(number, update) for number, update in updates)
+
+
+class _Clock:
+    """Wakes who waits for a flow once nothing came for `seconds`. A timer for every wait would cost more than a token.
+
+    `busy` says that something has come since it looked last.
+    """
+
+    def __init__(self, flow: Flow, seconds: float) -> None:
+        self.seconds = seconds
+        self.busy = False
+        self._flow = flow
+        self._loop = asyncio.get_running_loop()
+        self._timer = self._loop.call_later(seconds, self._look)
+
+    def stop(self) -> None:
+        """It wakes nobody any more."""
+        self._timer.cancel()
+
+    def _look(self) -> None:
+        if not self.busy:
+            self._flow.wake()
+        self.busy = False
+        self._timer = self._loop.call_later(self.seconds, self._look)
 
 
 def event(document: dict[str, Any]) -> bytes:

@@ -9,7 +9,7 @@ from ..tools.plan import ToolPlan
 from .answering import DONE, Collected, event
 from .chat_choice import ChatChoice, Delta
 from .errors import Problem
-from .teller import Last, Who, chat_logprobs
+from .teller import Last, Who, chat_logprobs, quoted
 
 WHOLE, CHUNK = "chat.completion", "chat.completion.chunk"
 
@@ -68,7 +68,7 @@ class ChatTeller:
         return self._written(number, f'{{"content":{json.dumps(text)}}}', logprobs, "null")
 
     def _event(self, number: int, delta: Delta, logprobs: str = "null", *, reason: str | None = None) -> bytes:
-        return self._written(number, json.dumps(delta, separators=(",", ":")), logprobs, json.dumps(reason))
+        return self._written(number, json.dumps(delta, separators=(",", ":")), logprobs, quoted(reason))
 
     def _written(self, number: int, delta: str, logprobs: str, reason: str) -> bytes:
         said = f'{number},"delta":{delta},"logprobs":{logprobs},"finish_reason":{reason}'

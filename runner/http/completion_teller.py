@@ -7,7 +7,7 @@ from typing import Any
 from ..engine.request import Update
 from .answering import DONE, Collected, event
 from .errors import Problem
-from .teller import Last, Who, completion_logprobs
+from .teller import Last, Who, completion_logprobs, quoted
 
 KIND = "text_completion"
 
@@ -54,7 +54,7 @@ class CompletionTeller:
 
     def _event(self, number: int, text: str, logprobs: str = "null", reason: str | None = None) -> bytes:
         # Made by hand: it is made for every token of every client.
-        said = f'{number},"text":{json.dumps(text)},"logprobs":{logprobs},"finish_reason":{json.dumps(reason)}'
+        said = f'{number},"text":{json.dumps(text)},"logprobs":{logprobs},"finish_reason":{quoted(reason)}'
         return f"data: {self._head}{said}}}]}}\n\n".encode()
 
     def _choice(self, number: int, answer: Collected) -> dict[str, Any]:

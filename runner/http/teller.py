@@ -57,6 +57,11 @@ class Last:
         return found
 
 
+def quoted(word: str | None) -> str:
+    """A word as JSON; `json.dumps` takes ten times as long for none."""
+    return "null" if word is None else f'"{word}"'
+
+
 def usage(call: Call, answers: Sequence[Collected]) -> dict[str, Any]:
     """How many tokens were read and made; answers to one prompt share it, and it counts once."""
     ends = [answer.end for answer in answers if answer.end]

@@ -37,9 +37,13 @@ class Flow:
             except RunnerError as error:
                 receive(error)
 
-    async def take(self, seconds: float | None = None) -> list[Item]:
-        """What has come since, at least one; none when that many seconds have passed, or the flow was closed."""
-        return await self._box.take(seconds)
+    async def take(self) -> list[Item]:
+        """What has come since; none when the flow was closed, or somebody calls `wake`."""
+        return await self._box.take()
+
+    def wake(self) -> None:
+        """Whoever takes waits no longer."""
+        self._box.wake()
 
     def close(self) -> None:
         """The rest is not wanted: what has not ended is cancelled."""

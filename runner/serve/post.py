@@ -45,27 +45,25 @@ class Mailbox(Generic[_Item]):
     def put(self, item: _Item) -> None:
         """One more."""
         self._items.append(item)
-        self._wake()
+        self.wake()
 
     def close(self) -> None:
         """There will be no more."""
         self._closed = True
-        self._wake()
+        self.wake()
 
-    async def take(self, seconds: float | None = None) -> list[_Item]:
-        """All that has come, in order, at least one; none when that many seconds have passed, or it was closed."""
+    async def take(self) -> list[_Item]:
+        """All that has come, in order; none when it was woken or closed."""
         if not self._items and not self._closed:
             self._waiter = asyncio.get_running_loop().create_future()
             try:
-                if seconds is None:
-                    await self._waiter
-                else:
-                    await asyncio.wait((self._waiter,), timeout=seconds)
+                await self._waiter
             finally:
                 self._waiter = None
         items, self._items = self._items, []
         return items
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
+        """Whoever waits is given what there is, be it nothing."""
         if self._waiter and not self._waiter.done():
             self._waiter.set_result(None)
