@@ -184,7 +184,7 @@ class OverLimit(RunnerError):
     """
 
     def __init__(self, message: str, *, limit: str, retry_after: float | None) -> None:
-        hint = "ask for less" if retry_after is None else f"try again in {math.ceil(retry_after)} s"
+        hint = "name a smaller max_tokens" if retry_after is None else f"try again in {math.ceil(retry_after)} s"
         super().__init__(message, hint=hint)
         self.limit = limit
         self.retry_after = retry_after
