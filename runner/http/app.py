@@ -17,9 +17,10 @@ from .desk import Desk
 from .envelope import Envelope, Exchange
 from .errors import ApiError, Problem, problem_of
 from .guard import Guard
-from .routes import chat, completions, health, models, tokens
+from .routes import chat, completions, health, models, responses, tokens
+from .shapes import unsupported
 
-ROUTES = (chat, completions, models, tokens, health)
+ROUTES = (chat, completions, responses, models, tokens, health)
 
 
 def application(
@@ -70,7 +71,8 @@ def _problem(found: dict[str, Any]) -> Problem:
     if found.get("type") == "extra_forbidden":
         return Problem(400, f"unknown parameter {param!r:.200}", param=param, code="unknown_parameter")
     said = str(found.get("msg", "the request makes no sense"))
-    return Problem(400, f"{param}: {said}" if param else said, param=param, code="invalid_value")
+    code = unsupported.KIND if found.get("type") == unsupported.KIND else "invalid_value"
+    return Problem(400, f"{param}: {said}" if param else said, param=param, code=code)
 
 
 def _is_place(part: object) -> bool:

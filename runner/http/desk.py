@@ -62,9 +62,9 @@ class Desk:
         """The metrics, as Prometheus reads them."""
         return await self.aside(self._scrape)
 
-    def who(self, kind: str, model: ServedModel, asked: str | None) -> Who:
-        """The head of an answer."""
-        return Who(f"{kind}-{secrets.token_hex(12)}", int(time.time()), model, asked)
+    def who(self, prefix: str, model: ServedModel, asked: str | None) -> Who:
+        """The head of an answer; its id begins with `prefix`."""
+        return Who(f"{prefix}{secrets.token_hex(12)}", int(time.time()), model, asked)
 
     def _scrape(self) -> bytes:
         engines = tuple(filter(None, map(_snapshot, self.service.models.served)))

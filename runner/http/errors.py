@@ -2,11 +2,15 @@
 
 import json
 import math
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
 from http import HTTPStatus
 from typing import Any
 
 from .. import errors
+from ..sampling import Sampling
 
 INVALID, DENIED, MISSING = "invalid_request_error", "authentication_error", "not_found_error"
 LIMITED, BUSY, OURS = "rate_limit_error", "overloaded_error", "server_error"
@@ -71,6 +75,8 @@ _ROWS: tuple[tuple[type[errors.RunnerError], int, str, str | None], ...] = (
     (errors.EngineCrashed, 503, OURS, "engine_crashed"),
     (errors.LoadFailed, 503, OURS, "model_not_loaded"),
 )
+_SETTINGS = frozenset(field.name for field in fields(Sampling))
+_SETTING = re.compile(r"(?:the )?(\w+)")
 _PARAMS = {errors.ModelNotServed: "model", errors.InvalidTool: "tools"}
 
 
@@ -84,9 +90,18 @@ def problem_of(error: errors.RunnerError) -> Problem:
     return Problem(500, said, OURS)
 
 
+@contextmanager
+def place(param: str) -> Iterator[None]:
+    """Where in the request that is which cannot be used inside. Raises ApiError for our errors."""
+    try:
+        yield
+    except errors.RunnerError as error:
+        raise ApiError(replace(problem_of(error), param=param)) from error
+
+
 def _param(error: errors.RunnerError) -> str | None:
     if isinstance(error, errors.InvalidSampling):
         # Its message begins with the setting.
-        first = str(error).partition(" ")[0]
-        return first if first.isidentifier() else None
+        first = _SETTING.match(str(error))
+        return first[1] if first and first[1] in _SETTINGS else None
     return _PARAMS.get(type(error))

@@ -31,9 +31,19 @@ class Who:
             "id": self.id,
             "object": kind,
             "created": self.created,
-            "model": self.asked or self.model.identity.label,
-            "system_fingerprint": str(self.model.digest),
+            "model": self.name,
+            "system_fingerprint": self.fingerprint,
         }
+
+    @property
+    def name(self) -> str:
+        """What the client called the model, or what it is called."""
+        return self.asked or self.model.identity.label
+
+    @property
+    def fingerprint(self) -> str:
+        """The model's digest."""
+        return str(self.model.digest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +61,11 @@ class Last:
 
     def document(self, answers: Sequence[Collected]) -> dict[str, Any]:
         """Its fields."""
-        found: dict[str, Any] = {"usage": usage(self.call, answers)}
-        if self.receipts:
-            found["receipt"] = self.receipts.document(self.call, answers[0])
-        return found
+        return {"usage": usage(Count.of(self.call, answers)), **self.receipt(answers)}
+
+    def receipt(self, answers: Sequence[Collected]) -> dict[str, Any]:
+        """The field of the receipt, if there is to be one."""
+        return {"receipt": self.receipts.document(self.call, answers[0])} if self.receipts else {}
 
 
 def quoted(word: str | None) -> str:
@@ -62,27 +73,45 @@ def quoted(word: str | None) -> str:
     return "null" if word is None else f'"{word}"'
 
 
-def usage(call: Call, answers: Sequence[Collected]) -> dict[str, Any]:
-    """How many tokens were read and made; answers to one prompt share it, and it counts once."""
-    ends = [answer.end for answer in answers if answer.end]
-    prompt, made = call.read, sum(end.completion_tokens for end in ends)
+@dataclass(frozen=True, slots=True)
+class Count:
+    """How many tokens were read, how many of them had been read before, and how many were made.
+
+    Answers to one prompt share it, and it counts once.
+    """
+
+    read: int
+    reused: int
+    made: int
+
+    @classmethod
+    def of(cls, call: Call, answers: Sequence[Collected]) -> "Count":
+        """Those of answers that have ended."""
+        ends = [answer.end for answer in answers if answer.end]
+        return cls(call.read, ends[0].reused_tokens, sum(end.completion_tokens for end in ends))
+
+
+def usage(count: Count) -> dict[str, Any]:
+    """As completions tell them."""
     return {
-        "prompt_tokens": prompt,
-        "completion_tokens": made,
-        "total_tokens": prompt + made,
-        "prompt_tokens_details": {"cached_tokens": ends[0].reused_tokens},
+        "prompt_tokens": count.read,
+        "completion_tokens": count.made,
+        "total_tokens": count.read + count.made,
+        "prompt_tokens_details": {"cached_tokens": count.reused},
     }
+
+
+def token_logprobs(told: Sequence[TokenLogprobs], piece: Piece) -> list[dict[str, Any]]:
+    """Token by token, each with the likeliest ones."""
+    return [{**_token(one.chosen, piece), "top_logprobs": [_token(t, piece) for t in one.top]} for one in told]
 
 
 def chat_logprobs(told: Sequence[TokenLogprobs], piece: Piece) -> dict[str, Any]:
     """As chat completions tell them."""
-    tokens = [
-        {**_chat_token(one.chosen, piece), "top_logprobs": [_chat_token(t, piece) for t in one.top]} for one in told
-    ]
-    return {"content": tokens, "refusal": None}
+    return {"content": token_logprobs(told, piece), "refusal": None}
 
 
-def _chat_token(one: Logprob, piece: Piece) -> dict[str, Any]:
+def _token(one: Logprob, piece: Piece) -> dict[str, Any]:
     data = piece(one.token)
     return {"token": data.decode("utf-8", errors="replace"), "logprob": _finite(one.logprob), "bytes": list(data)}
 

@@ -4,18 +4,14 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from ...chat.ask import Raw
-from ...sampling import answers
-from ...serve.call import Call
 from ...serve.model import ServedModel
-from ..answering import Stream, Whole
 from ..completion_teller import CompletionTeller
-from ..desk import Desk, prompts_of, seeded
+from ..desk import Desk
 from ..documents import answers_of
 from ..errors import ApiError, Problem
-from ..receipts import Receipts
+from ..order import Order
 from ..shapes.answers import Completion
 from ..shapes.completion import CompletionRequest
-from ..teller import Last
 
 Prompts = list[str | list[int]]
 MOST_ANSWERS = 128  # of one request
@@ -28,27 +24,15 @@ def router(desk: Desk) -> APIRouter:
     @found.post("/v1/completions", responses=answers_of(Completion, stream=True))
     async def create_completion(body: CompletionRequest, request: Request) -> Response:
         """Continue texts, or tokens, as they stand."""
-        desk.service.check_open()
-        model = desk.model(request, body.model)
-        prompts = _prompts(body, model)
+        order = Order.of(desk, body, request)
+        prompts = _prompts(body, order.model)
         asks = [Raw(prompt) for prompt in prompts if isinstance(prompt, str)]
-        read = iter(await desk.tokens(asks, model))
+        read = iter(await desk.tokens(asks, order.model))
         tokens = [next(read) if isinstance(prompt, str) else tuple(prompt) for prompt in prompts]
-        sampling = await desk.aside(lambda: body.sampling(logprobs=body.logprobs))
-        samplings = answers(seeded(sampling) if body.receipt else sampling, body.n or 1)
-        call = Call(
-            model,
-            desk.caller(request),
-            prompts_of(tokens, samplings),
-            fresh=body.cache_prompt is False,
-            asked_tokens=body.max_tokens,
-        )
-        if body.receipt and (len(call.prompts) > 1 or not asks):
-            raise ApiError(Problem(400, "a receipt is of one answer to one text", param="receipt"))
-        last = Last(call, body.with_usage, Receipts(asks[0]) if body.receipt else None)
-        echoes = _echoes(prompts, model, len(samplings)) if body.echo else ()
-        teller = CompletionTeller(desk.who("cmpl", model, body.model), last, echoes=echoes)
-        return (Stream if body.stream else Whole)(desk.begin(call), teller)
+        call = order.call(tokens, await desk.aside(lambda: body.sampling(logprobs=body.logprobs)))
+        last = order.last(call, asks[0] if asks else None)
+        echoes = _echoes(prompts, order.model, body.answers) if body.echo else ()
+        return order.answer(call, CompletionTeller(order.who("cmpl-"), last, echoes=echoes))
 
     return found
 
@@ -57,8 +41,8 @@ def _prompts(body: CompletionRequest, model: ServedModel) -> Prompts:
     found = body.prompts()
     if not found:
         raise ApiError(Problem(400, "there is no prompt", param="prompt", code="prompt_empty"))
-    if len(found) * (body.n or 1) > MOST_ANSWERS:
-        said = f"{len(found)} prompts of {body.n or 1} answers; one request takes {MOST_ANSWERS} answers"
+    if len(found) * (body.answers) > MOST_ANSWERS:
+        said = f"{len(found)} prompts of {body.answers} answers; one request takes {MOST_ANSWERS} answers"
         raise ApiError(Problem(400, said, param="prompt"))
     size = model.vocabulary.vocabulary_size
     for tokens in found:

@@ -108,6 +108,95 @@ class ChatCompletion(Answer):
     choices: list[ChatChoice]
 
 
+class OutputText(Told):
+    """A text of a message; `logprobs` are empty unless they were asked for."""
+
+    type: Literal["output_text"]
+    text: str
+    annotations: list[Any]
+    logprobs: list[dict[str, Any]]
+
+
+class OutputMessage(Told):
+    """What the model says."""
+
+    id: str
+    type: Literal["message"]
+    role: Literal["assistant"]
+    status: Literal["in_progress", "completed", "incomplete"]
+    content: list[OutputText]
+
+
+class OutputCall(CalledFunction):
+    """A call that the model makes."""
+
+    id: str
+    type: Literal["function_call"]
+    status: Literal["in_progress", "completed", "incomplete"]
+    call_id: str
+
+
+class InputDetails(PromptDetails):
+    """Of the tokens that were read, those that had been read before; what was kept of them is not counted."""
+
+    cache_write_tokens: int
+
+
+class OutputDetails(Told):
+    """Of the tokens that were made, those that nobody sees: none."""
+
+    reasoning_tokens: int
+
+
+class ResponseUsage(Told):
+    """How many tokens were read and made."""
+
+    input_tokens: int
+    input_tokens_details: InputDetails
+    output_tokens: int
+    output_tokens_details: OutputDetails
+    total_tokens: int
+
+
+class ResponseError(Told):
+    """Why a stream could not be completed."""
+
+    code: str
+    message: str
+
+
+class IncompleteDetails(Told):
+    """Why an answer was cut off."""
+
+    reason: Literal["max_output_tokens"]
+
+
+class ResponseAnswer(Told):
+    """A response, and what was asked for it; `system_fingerprint` is the model's digest."""
+
+    id: str
+    object: Literal["response"]
+    created_at: int
+    status: Literal["in_progress", "completed", "incomplete", "failed"]
+    model: str
+    system_fingerprint: str
+    error: ResponseError | None
+    incomplete_details: IncompleteDetails | None
+    output: list[OutputMessage | OutputCall]
+    usage: ResponseUsage | None
+    instructions: str | None
+    max_output_tokens: int | None
+    metadata: dict[str, str]
+    parallel_tool_calls: bool
+    temperature: float
+    top_p: float
+    text: dict[str, Any]
+    tools: list[dict[str, Any]]
+    tool_choice: str | dict[str, Any]
+    store: Literal[False]
+    receipt: dict[str, Any] | None = None
+
+
 class Model(Told):
     """A model that is served."""
 

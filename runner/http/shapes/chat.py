@@ -4,7 +4,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from .settings import ResponseFormat, Settings, Shape
+from .completion_settings import CompletionSettings
+from .formats import ResponseFormat
+from .settings import Shape
 
 FunctionName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
 
@@ -83,7 +85,7 @@ class ChosenTool(Shape):
     function: ChosenName
 
 
-class ChatRequest(Settings):
+class ChatRequest(CompletionSettings):
     """A conversation that the model answers."""
 
     messages: list[ChatMessage] = Field(min_length=1)
@@ -98,6 +100,6 @@ class ChatRequest(Settings):
     service_tier: str | None = Field(default=None, description="Accepted, and without effect.")
 
     @property
-    def most_tokens(self) -> int:
+    def asked_tokens(self) -> int | None:
         """Under either of its names."""
-        return self.max_completion_tokens or super().most_tokens
+        return self.max_completion_tokens or self.max_tokens

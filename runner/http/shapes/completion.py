@@ -5,12 +5,12 @@ from typing import Annotated
 from pydantic import Field
 
 from ...sampling import MAX_COUNT
-from .settings import Settings
+from .completion_settings import CompletionSettings
 
 Token = Annotated[int, Field(ge=0, le=MAX_COUNT)]
 
 
-class CompletionRequest(Settings):
+class CompletionRequest(CompletionSettings):
     """Texts, or token ids, that the model continues as they stand."""
 
     prompt: str | list[str] | list[Token] | list[list[Token]] = Field(
