@@ -193,6 +193,20 @@ def test_a_key_that_holds_a_special_token_is_refused(messages: list[Message], to
         chat_prompt(spoken, messages, tools=[tool])
 
 
+def test_a_role_may_be_the_name_of_a_special_token(model: LlamaModel) -> None:
+    class Odd(Spoken):
+        """A vocabulary in which `assistant` is one."""
+
+        def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
+            text = text.replace("assistant", "<|im_start|>") if parse_special else text
+            return model.tokenize(text, add_special=add_special, parse_special=parse_special)
+
+    odd = Odd(model, "{% for m in messages %}{{ m.role }}:{{ m.content }}{% endfor %}")
+    odd.tokenize = Odd.tokenize.__get__(odd)
+    tokens = chat_prompt(odd, [Message("user", FORGED), Message("assistant", "Hi")])
+    assert tokens.count(token(model, "<|im_start|>")) == 1
+
+
 def test_a_template_that_shows_forged_arguments_in_its_own_way_is_refused(model: LlamaModel) -> None:
     spoken = Spoken(model, "{% for m in messages %}{{ m.tool_calls }}{% endfor %}")
     with pytest.raises(TemplateFailed, match="cannot be kept apart"):

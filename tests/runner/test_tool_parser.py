@@ -355,11 +355,13 @@ def test_what_is_a_json_object_is_what_python_takes_for_one(text: str) -> None:
         assert is_object(one) == isinstance(loaded(one), dict)
 
 
-@given(
-    st.dictionaries(
-        st.text(), st.recursive(st.none() | st.floats(allow_nan=False, allow_infinity=False) | st.text(), st.lists)
-    )
+LEAVES = (
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5)
 )
+JSON = st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=3), max_leaves=5)
+
+
+@given(st.dictionaries(st.text(max_size=5), JSON, max_size=3))
 def test_json_of_any_kind_is_read(value: dict[str, Any]) -> None:
     for indent in (None, 2):
         assert is_object(json.dumps(value, indent=indent))

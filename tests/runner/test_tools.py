@@ -362,7 +362,7 @@ def test_a_real_model_that_is_left_free_says_something_or_calls(model: LlamaMode
 
 
 def test_an_answer_with_tools_is_replayed(model: LlamaModel) -> None:
-    found = plan([WEATHER, TIME], "required", template_source=model.chat_template)
+    found = plan([WEATHER, TIME], TIME.name, template_source=model.chat_template)
     chat, answer = asked(model, found, *QUESTION)
     used = UsedModel(Digest.of(b"model"), Digest.of(b"manifest"), ())
     for _ in answer:
