@@ -22,10 +22,10 @@ from llstore.runner.tools.families import (
     MISTRAL_NAMED,
     Family,
 )
-from llstore.runner.tools.json_text import MAX_DEPTH, JsonString, is_object
+from llstore.runner.tools.json_text import JsonString, is_object
 from llstore.runner.tools.parser import CallParser, Expected
 from llstore.runner.tools.pieces import CallArguments, CallBegun, CallBroken, CallEnded, Piece, Said
-from llstore.runner.tools.tool import ToolCall
+from llstore.runner.tools.tool import MAX_DEPTH, ToolCall
 
 FAMILIES = [HERMES, LLAMA3, MISTRAL, MISTRAL_NAMED, DEEPSEEK, DEEPSEEK_FENCED, GRANITE, GENERIC]
 OFFERED = ("weather", "time-of_day")

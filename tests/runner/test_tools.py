@@ -1,5 +1,6 @@
 """Models are told of tools, made to call them, and understood, each family in its own way."""
 
+import json
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -121,6 +122,7 @@ def wander(model: LlamaModel, grammar: str, rng: random.Random) -> str | None:
         {"name": "a", "parameters": {1: 2}},
         {"name": "a", "parameters": {"a": b""}},
         {"name": "a", "parameters": {"a": "x" * 300_000}},
+        {"name": "a", "parameters": json.loads('{"a":' * 65 + "1" + "}" * 65)},
     ],
 )
 def test_what_is_no_tool_is_refused(wrong: dict[str, Any]) -> None:
@@ -140,6 +142,7 @@ def test_what_is_no_tool_is_refused(wrong: dict[str, Any]) -> None:
         ("a", "f", "{"),
         ("a", "f", "[" * 100_000),
         ("a", "f", '{"a": NaN}'),
+        ("a", "f", '{"a":' * 65 + "1" + "}" * 65),
         ("a", "f", '{"a": "\ud800"}'),
         ("a", "f", '{"a": ' + "1" * 5000 + "}"),
     ],
@@ -147,6 +150,11 @@ def test_what_is_no_tool_is_refused(wrong: dict[str, Any]) -> None:
 def test_what_is_no_call_is_refused(wrong: tuple[str, str, str]) -> None:
     with pytest.raises(InvalidTool):
         ToolCall(*wrong)
+
+
+def test_what_is_nested_as_deep_as_allowed_is_taken() -> None:
+    text = '{"a":' * 64 + "1" + "}" * 64
+    assert ToolCall("a", "f", text).parsed() == Tool("f", "", json.loads(text)).parameters
 
 
 def test_a_call_without_arguments_is_of_an_empty_object() -> None:
