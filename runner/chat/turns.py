@@ -35,8 +35,20 @@ def changed(values: Values, content: Change, detail: Change) -> Values:
     return {"messages": turns, "tools": tools or None}
 
 
-def texts(value: Any) -> Iterator[str]:
-    """Every text in plain data, keys among them."""
+def texts(values: Values) -> Iterator[str]:
+    """Every text in it that comes from people: what is said, and all inside of tools and calls."""
+    for turn in values["messages"]:
+        yield from _leaf_texts([turn["content"], turn.get("tool_call_id"), turn.get("name")])
+        yield from _leaf_texts([[call["id"], *call["function"].values()] for call in turn.get("tool_calls", ())])
+    yield from _leaf_texts([[*tool["function"].values()] for tool in values["tools"] or ()])
+
+
+def fixed_texts(values: Values) -> Iterator[str]:
+    """Those of them that `changed` leaves as they are: keys, names and ids."""
+    return texts(changed(values, lambda _: "", lambda _: ""))
+
+
+def _leaf_texts(value: Any) -> Iterator[str]:
     waiting = [value]
     while waiting:
         item = waiting.pop()
@@ -46,11 +58,6 @@ def texts(value: Any) -> Iterator[str]:
             waiting += [*item, *item.values()]
         elif isinstance(item, list):
             waiting += item
-
-
-def fixed_texts(values: Values) -> Iterator[str]:
-    """The texts that `changed` leaves as they are: keys, names and ids."""
-    yield from texts(changed(values, lambda _: "", lambda _: ""))
 
 
 def _turn(source: str, message: Message) -> dict[str, Any]:

@@ -23,8 +23,8 @@ class Form:
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """How calls are written: `start`, the calls with `between` between them, `end`. A call is `before`, its name,
-    `middle`, its arguments, `after`."""
+    """How calls are written: `start`, the calls with `between` between them, `end`; one may be `alone`, without start
+    and end. A call is `before`, its name, `middle`, its arguments, `after`."""
 
     before: str = '{"name": "'
     middle: str = '", "arguments": '
@@ -32,6 +32,7 @@ class Style:
     start: str = ""
     between: str = ""
     end: str = ""
+    alone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +112,7 @@ GRANITE = Family(
 GENERIC = Family(
     "generic",
     Form(bare=True, lists=True, replies=True),
-    Style(start="[", between=", ", end="]"),
+    Style(start="[", between=", ", end="]", alone=True),
 )
 
 # What others that write <tool_call> put into it instead of JSON.

@@ -33,7 +33,10 @@ def reply_or_calls_grammar(tools: Sequence[Tool], style: Style, *, several: bool
 def _calls(style: Style, *, several: bool) -> str:
     start, between, end = (literal(text) if text else "" for text in (style.start, style.between, style.end))
     more = f"({between} call){{0,{MAX_CALLS - 1}}}" if several else ""
-    return " ".join(part for part in (start, "call", more, end) if part)
+    whole = " ".join(part for part in (start, "call", more, end) if part)
+    if style.alone:
+        return f"(call | {whole})" if several else "call"
+    return whole
 
 
 def _grammar(root: str, rules: dict[str, str]) -> str:

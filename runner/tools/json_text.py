@@ -1,10 +1,10 @@
 """JSON that comes character by character: whether it can still become what it should be."""
 
-import json
 import re
 from collections.abc import Callable
 
-MAX_DEPTH = 64
+from .tool import MAX_DEPTH
+
 MAX_NUMBER = 1000  # characters; Python reads no whole number of much more
 
 SPACE = " \t\n\r"
@@ -191,8 +191,3 @@ def is_object(text: str) -> bool:
     except Unfit:
         return False
     return found.done
-
-
-def quoted(text: str) -> str:
-    """`text` as a JSON string."""
-    return json.dumps(text, ensure_ascii=False)

@@ -27,8 +27,8 @@ class CallParser:
     """Reads an answer, in pieces cut anywhere, in time that grows as the text does.
 
     Text passes as soon as it cannot become a mark. What looked like a call and is none, of a tool that was not
-    offered or with arguments that are not JSON, comes out as text. The space around calls is left out. Ids are made
-    with `source`.
+    offered or with arguments that are not JSON, comes out as text. Space alone before, between and behind calls is left
+    out. Ids are made with `source`.
     """
 
     def __init__(self, expected: Expected, source: random.Random) -> None:

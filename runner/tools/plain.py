@@ -8,9 +8,9 @@ from ..chat.message import Message
 from .tool import Tool, ToolCall
 
 _HEAD = "You can use these tools, each described by a line of JSON:"
-_ONE = 'To use a tool, answer with JSON only: {"name": "NAME", "arguments": {ARGUMENTS}}'
-_SEVERAL = 'To use tools, answer with a JSON list only: [{"name": "NAME", "arguments": {ARGUMENTS}}]'
-_REPLY = 'To answer without a tool, write JSON only: {"reply": "TEXT"}'
+_CALL = 'To use a tool, answer only with JSON of its name and arguments: {"name": ..., "arguments": {...}}'
+_SEVERAL = "To use several tools at once, answer with a JSON list of such objects."
+_REPLY = 'When no tool helps, answer yourself, in JSON too: {"reply": ...}'
 _MUST = "You must use a tool now."
 
 
@@ -20,7 +20,7 @@ def instruction(tools: Sequence[Tool], *, several: bool, forced: bool) -> str:
         json.dumps({"name": t.name, "description": t.description, "parameters": t.parameters}, ensure_ascii=False)
         for t in tools
     ]
-    return "\n".join([_HEAD, *lines, _SEVERAL if several else _ONE, _MUST if forced else _REPLY])
+    return "\n".join([_HEAD, *lines, _CALL, *([_SEVERAL] if several else []), _MUST if forced else _REPLY])
 
 
 def with_system(messages: Sequence[Message], text: str) -> tuple[Message, ...]:

@@ -101,9 +101,8 @@ def _forced(tools: Sequence[Tool], family: Family, several: bool) -> str:
 
 
 def _generic(tools: Sequence[Tool], *, several: bool, forced: bool) -> str:
-    style = GENERIC.style if several else replace(GENERIC.style, start="", end="")
     made = calls_grammar if forced else reply_or_calls_grammar
-    return made(tools, style, several=several)
+    return made(tools, GENERIC.style, several=several)
 
 
 def _special(model: "LlamaModel", mark: str) -> int | None:

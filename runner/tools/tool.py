@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 from ..errors import InvalidTool
 
 MAX_TOOLS = 128
+MAX_DEPTH = 64  # of parameters and arguments, objects and lists in each other
 MAX_TEXT = 256 * 1024  # characters of a description, of parameters, of arguments
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -40,7 +41,7 @@ class Tool:
         """The parameters as JSON, in their own order: models are shown them in it. Raises InvalidTool."""
         try:
             text = json.dumps(self.parameters, ensure_ascii=False, allow_nan=False)
-            if json.loads(text) == self.parameters and _is_text(text):
+            if json.loads(text) == self.parameters and _is_text(text) and _is_shallow(self.parameters):
                 return text
         except (TypeError, ValueError, RecursionError):
             pass
@@ -68,8 +69,8 @@ class ToolCall:
             found = json.loads(self.arguments or "{}", parse_constant=_refuse)
         except (ValueError, RecursionError) as error:
             raise InvalidTool(f"the arguments of the call {self.id} are not JSON that can be read") from error
-        if not isinstance(found, dict):
-            raise InvalidTool(f"the arguments of the call {self.id} are not an object")
+        if not isinstance(found, dict) or not _is_shallow(found):
+            raise InvalidTool(f"the arguments of the call {self.id} are not an object, or nested too deep")
         return found
 
 
@@ -97,6 +98,19 @@ def check_id(id: str) -> None:
 
 def _is_text(text: str) -> bool:
     return not any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
+def _is_shallow(value: Any) -> bool:
+    level = [value]
+    for _ in range(MAX_DEPTH + 1):
+        if not level:
+            return True
+        level = [item for one in level for item in (one.values() if isinstance(one, dict) else one) if _nests(item)]
+    return False
+
+
+def _nests(value: Any) -> bool:
+    return isinstance(value, dict | list)
 
 
 def _refuse(name: str) -> NoReturn:

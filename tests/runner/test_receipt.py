@@ -22,6 +22,7 @@ from llstore.runner.receipts.file import MAX_BYTES, read, writable, write
 from llstore.runner.receipts.reading import decode
 from llstore.runner.receipts.receipt import Output, Reading, Receipt, UsedFile, UsedModel, tokens_digest
 from llstore.runner.receipts.replay import first_difference
+from llstore.runner.tools.tool import Tool, ToolCall
 from llstore.store import Digest, Role
 from llstore.store.errors import DiskError, FileNotThere, FormatTooNew, NoSpace
 from llstore.store.manifest import canonical
@@ -63,7 +64,74 @@ def test_any_seed_that_a_run_may_draw_is_read_back() -> None:
     assert decode(receipt.encode()) == receipt
 
 
-@pytest.mark.parametrize("ask", [CHAT, Raw("Once upon a time"), Raw("")])
+TOOLS = (
+    Tool("weather", "Grüße", {"type": "object", "properties": {"z": {"minimum": 0.5}, "a": {}}}),
+    Tool("time"),
+)
+CALLING = Chat(
+    (
+        Message("user", "How is it?"),
+        Message(
+            "assistant", "", (ToolCall("call_1", "weather", '{"z": 1, "a": "é"}'), ToolCall("call_2", "time", "{}"))
+        ),
+        Message("tool", "fine", tool_call_id="call_1"),
+        Message("tool", "noon", tool_call_id="call_2", name="time"),
+    ),
+    datetime(2026, 1, 2),
+    TOOLS,
+)
+
+
+def test_the_order_of_a_tools_parameters_is_kept_because_models_are_shown_it() -> None:
+    again = decode(replace(RECEIPT, ask=CALLING).encode()).ask
+    assert isinstance(again, Chat)
+    assert [tool.schema for tool in again.tools] == [tool.schema for tool in TOOLS]
+    assert list(again.tools[0].parameters["properties"]) == ["z", "a"]
+
+
+def test_tools_and_calls_are_part_of_what_was_asked() -> None:
+    digests = {
+        chat.digest
+        for chat in (
+            CALLING,
+            replace(CALLING, tools=TOOLS[:1]),
+            replace(CALLING, tools=()),
+            replace(CALLING, messages=CALLING.messages[:1]),
+        )
+    }
+    assert len(digests) == 4
+
+
+def test_a_plain_conversation_is_written_as_it_was_before_there_were_tools() -> None:
+    document = json.loads(RECEIPT.encode())
+    assert set(document["prompt"]) == {"messages", "raw", "clock"}
+    assert all(set(message) == {"role", "content"} for message in document["prompt"]["messages"])
+    assert "shown_tokens" not in document["sampling"]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda p: p.update(tools={}), "prompt.tools is not a list"),
+        (lambda p: p["tools"][0].update(parameters="{"), "prompt.tools[0].parameters is not JSON"),
+        (lambda p: p["tools"][0].update(parameters="[]"), "no JSON Schema"),
+        (lambda p: p["tools"][0].update(name="<tool>"), "not the name of a tool"),
+        (lambda p: p["tools"].pop(), "prompt_digest"),
+        (lambda p: p["messages"][1]["tool_calls"][0].update(arguments="[]"), "not an object"),
+        (lambda p: p["messages"][1]["tool_calls"][0].pop("id"), "prompt.messages[1].tool_calls[0].id is missing"),
+        (lambda p: p["messages"][0].update(tool_calls=p["messages"][1]["tool_calls"]), "only an assistant's"),
+        (lambda p: p.update(messages=None, clock=None, raw=""), "tools stands beside"),
+    ],
+)
+def test_edited_tools_are_refused_for_what_was_edited(change: Callable[[dict[str, Any]], object], words: str) -> None:
+    document = json.loads(replace(RECEIPT, ask=CALLING).encode())
+    change(document["prompt"])
+    with pytest.raises(InvalidReceipt) as refused:
+        decode(json.dumps(document).encode())
+    assert words in str(refused.value)
+
+
+@pytest.mark.parametrize("ask", [CHAT, CALLING, Raw("Once upon a time"), Raw("")])
 def test_a_receipt_is_read_back_as_it_was(ask: Chat | Raw) -> None:
     receipt = replace(RECEIPT, ask=ask)
     assert decode(receipt.encode()) == receipt
