@@ -18,9 +18,9 @@ def receipt_of(server: Server, prompt: str) -> dict[str, Any]:
 
 
 def test_a_receipt_of_an_exact_server_replays_to_the_token_whoever_shared_it(smollm2: Path, tmp_path: Path) -> None:
-    with serving(tmp_path / "home", smollm2, "--exact", "--parallel", "3", "--ctx", "512") as server:
-        with ThreadPoolExecutor() as clients:
-            receipts = list(clients.map(lambda prompt: receipt_of(server, prompt), PROMPTS))
+    flags = ("--exact", "--parallel", "3", "--ctx", "512")
+    with serving(tmp_path / "home", smollm2, *flags) as server, ThreadPoolExecutor() as clients:
+        receipts = list(clients.map(lambda prompt: receipt_of(server, prompt), PROMPTS))
     for receipt in receipts:
         (tmp_path / "receipt.json").write_text(json.dumps(receipt))
         assert llstore(tmp_path / "home", "replay", tmp_path / "receipt.json").stdout == "same: 12 tokens\n"
