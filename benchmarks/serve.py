@@ -1,7 +1,7 @@
 """`llstore serve` beside llama-server and llama-cpp-python's two servers: one and the same client, alternating rounds.
 
 Usage: python benchmarks/serve.py [--model smollm2] [--peers DIR] [--python-server PYTHON] [--example-server FILE]
-[--only NAME,…] [--streams 1,8,16,32] [--rounds 5] [--json FILE] [SECTION…]
+[--only NAME,…] [--streams 1,8,16,32] [--turns 2] [--rounds 5] [--json FILE] [SECTION…]
 Sections: streams arrivals connect; all of them without any. Every turn starts its server anew and ends it, so that none
 idles beside another. docs/bench.md says what the others need. Times mean something on an idle machine only.
 """
@@ -9,6 +9,7 @@ idles beside another. docs/bench.md says what the others need. Times mean someth
 import json
 import math
 import os
+import signal
 import sys
 import tempfile
 from argparse import ArgumentParser, Namespace
@@ -17,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
+from statistics import median
 from typing import Any, TypeVar
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "fixtures"))
@@ -24,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "fixtures"))
 import models
 import servers
 from connections import Outcome, connect, open_files
-from measure import machine, spread
+from measure import machine
 from servers import Running, Server, running
 
 from llstore.runner.bench.contestants import room
@@ -37,7 +39,7 @@ from llstore.runner.engine_settings import EngineSettings
 from llstore.runner.llama.model import LlamaModel, Loading
 
 PROMPT, ANSWER = Lengths(60, 60), Lengths(128, 128)
-TURNS, LEAST = 2, 8  # requests of each stream, and of all streams together at least
+LEAST = 4  # streams whose requests are asked, however few they are
 FOREVER = 1e6  # seconds: a load that ends with its requests
 MIXED = Lengths(16, 256), Lengths(16, 128)  # of requests that arrive at random
 ARRIVAL_SLOTS, ARRIVAL_SECONDS, BUSY = 16, 30.0, 0.8
@@ -136,7 +138,7 @@ def streams(bench: Bench) -> dict[str, Turns[Figures]]:
         settings = replace(bench.settings, parallel=number, context_size=room(PROMPT.most + ANSWER.most))
 
         def load(one: Server, seed: int, n: int = number, settings: EngineSettings = settings) -> Figures:
-            asks = islice(bench.asks(PROMPT, ANSWER, 1000 * n + seed).asks(), max(TURNS * n, LEAST))
+            asks = islice(bench.asks(PROMPT, ANSWER, 1000 * n + seed).asks(), bench.given.turns * max(n, LEAST))
             with bench.serving(one, settings) as (target, _):
                 loaded = closed(target, [Clients(asks, n)], seconds=FOREVER)
             return Figures.of(loaded, streams=n, asked=ANSWER.most)
@@ -189,27 +191,39 @@ def tell(what: str, outcome: Outcome, peaks: Mapping[str, int]) -> None:
     others = ", ".join(f"{count} x {kind}" for kind, count in outcome.others.most_common()) or "nothing else"
     memory = ", ".join(f"{name} {peak / 1e6:.0f} MB" for name, peak in peaks.items())
     waited = outcome.waited
-    print(f"  {what}: {outcome.complete} complete ({outcome.tokens} tokens), {others}; all answered in "
-          f"{outcome.seconds:.1f} s, served after {waited.p50:.1f} s (p95 {waited.p95:.1f}); peak {memory}", flush=True)  # fmt: skip
+    served = f"served after {waited.p50:.1f} s (p95 {waited.p95:.1f})"
+    print(f"  {what}: {outcome.complete} complete ({outcome.tokens} tokens), {others}")
+    print(f"    all answered in {outcome.seconds:.1f} s, {served}; peak {memory}", flush=True)
 
 
 def table(what: str, turns: Turns[Figures]) -> None:
     """Medians and ranges of each contestant, and ours over llama-server's round by round."""
-    print(f"\n{what}\n  {'':18}" + "".join(f"{unit:>24}" for unit in UNITS))
+    print(f"\n{what}\n  {'':18}" + "".join(f"{unit:>22}" for unit in UNITS))
     for name, rounds in turns.items():
-        cells = zip(*(one.shown for one in rounds), strict=True)
-        print(f"  {name:18}" + "".join(f"{spread(cell, unit='', digits=1):>24}" for cell in cells))
+        row(name, [one.shown for one in rounds], digits=1)
     if servers.OURS in turns and servers.LLAMA_SERVER in turns:
         pairs = zip(turns[servers.OURS], turns[servers.LLAMA_SERVER], strict=True)
-        ratios = [[a / b for a, b in zip(ours.shown, theirs.shown, strict=True)] for ours, theirs in pairs]
-        cells = zip(*ratios, strict=True)
-        print(f"  {'ratio':18}" + "".join(f"{spread(cell, unit='x', digits=3):>24}" for cell in cells))
+        row(
+            "ratio",
+            [[a / b for a, b in zip(ours.shown, theirs.shown, strict=True)] for ours, theirs in pairs],
+            digits=3,
+        )
     for name, rounds in turns.items():
         if failed := [reason for one in rounds for reason in one.reasons]:
             print(f"  {name}: {sum(one.failed for one in rounds)} requests FAILED, such as: {failed[0]}")
         if others := sum(one.other_length for one in rounds):
             print(f"  {name}: {others} of {sum(one.requests for one in rounds)} answers have ANOTHER LENGTH")
     sys.stdout.flush()
+
+
+def row(name: str, rounds: Sequence[Sequence[float]], *, digits: int) -> None:
+    """A line of medians and ranges, a dash where there was nothing to measure."""
+    cells = []
+    for values in zip(*rounds, strict=True):
+        found = sorted(one for one in values if math.isfinite(one))
+        between = f" ({found[0]:.{digits}f}-{found[-1]:.{digits}f})" if len(found) > 1 else ""
+        cells.append(f"{median(found):.{digits}f}{between}" if found else "-")
+    print(f"  {name:18}" + "".join(f"{cell:>22}" for cell in cells))
 
 
 SECTIONS: dict[str, Callable[[Bench], Any]] = {"streams": streams, "arrivals": arrivals, "connect": connections}
@@ -241,6 +255,10 @@ def arguments() -> Namespace:
     parser.add_argument("--only", metavar="NAME,…", help="llstore llama-server llama_cpp.server example")
     parser.add_argument("--streams", default="1,8,16,32")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument(
+        "--threads", type=int, default=EngineSettings(1).threads, help="of each, for prompts and answers"
+    )
+    parser.add_argument("--turns", type=int, default=2, help="requests of each stream")
     parser.add_argument("--rate", type=float, help="arrivals a second; by default 0.8 of what the first can answer")
     parser.add_argument("--clients", type=int, default=CLIENTS)
     parser.add_argument("--json", type=Path, metavar="FILE")
@@ -252,11 +270,13 @@ def arguments() -> Namespace:
 
 def main() -> None:
     given = arguments()
+    # Ended from outside, it ends its servers too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     file = models.fetch(given.model)
     with LlamaModel(file, Loading(vocabulary_only=True)) as model:
         pieces = {token: model.piece(token).decode() for token in words(model)}
         ends = {str(token): -100.0 for token in range(model.vocabulary_size) if model.is_end(token)}
-    settings = EngineSettings(context_size=256, flash_attention=True)
+    settings = EngineSettings(context_size=256, threads=given.threads, flash_attention=True)
     with tempfile.TemporaryDirectory() as home:
         bench = Bench(contestants(given, file, ends, Path(home)), pieces, settings, given)
         about = f"{file.name}, {given.rounds} alternating rounds, {machine()}, {settings.threads} threads"

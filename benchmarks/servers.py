@@ -54,7 +54,10 @@ def ours(digest: str, home: Path) -> Server:
     """`llstore serve`, of a model in the store of that LLSTORE_HOME."""
 
     def command(settings: EngineSettings, place: Place) -> list[str]:
-        words = ("serve", digest, "--port", place.port, "--parallel", settings.parallel, "--ctx", settings.context_size)
+        slots = ("--parallel", settings.parallel, "--ctx", settings.context_size)
+        engine = ("--threads", settings.threads, "--batch-size", settings.batch_size)
+        attention = ("--flash-attn", "on" if settings.flash_attention else "off")
+        words = ("serve", digest, "--port", place.port, *slots, *engine, *attention)
         return [sys.executable, "-m", "llstore.cli", *map(str, words)]
 
     body = {"model": digest, "ignore_eos": True}
