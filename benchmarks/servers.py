@@ -132,21 +132,29 @@ def example(python: Path, script: Path, file: Path, ends: Mapping[str, float]) -
 
 @dataclass(frozen=True)
 class Running:
-    """A server that answers: its port, and the process that it began as, which leads a session."""
+    """A server that answers: its port, and the process that it began as."""
 
     port: int
     pid: int
 
     def peaks(self) -> dict[str, int]:
-        """Peak resident bytes of each of its processes that lives, by number and name."""
-        found = {}
-        for folder in Path("/proc").glob("[0-9]*"):
-            with suppress(OSError, ProcessLookupError):
-                if os.getsid(int(folder.name)) == self.pid:
-                    status = dict(line.split(":", 1) for line in (folder / "status").read_text().splitlines())
-                    name = f"{folder.name} {status['Name'].strip()}"
-                    found[name] = 1024 * int(status.get("VmHWM", "0 kB").split()[0])
-        return found
+        """Peak resident bytes of it and of its descendants that live, by number and name."""
+        statuses = dict(_statuses())
+        family = {self.pid}
+        while more := {pid for pid, status in statuses.items() if int(status["PPid"]) in family} - family:
+            family |= more
+        return {
+            f"{pid} {statuses[pid]['Name']}": 1024 * int(statuses[pid].get("VmHWM", "0 kB").split()[0])
+            for pid in sorted(family & statuses.keys())
+        }
+
+
+def _statuses() -> Iterator[tuple[int, dict[str, str]]]:
+    for file in Path("/proc").glob("[0-9]*/status"):
+        # A process may end at any time.
+        with suppress(OSError):
+            pairs = (line.partition(":") for line in file.read_text().splitlines())
+            yield int(file.parent.name), {name: value.strip() for name, _, value in pairs}
 
 
 @contextmanager
