@@ -198,7 +198,7 @@ def tell(what: str, outcome: Outcome, peaks: Mapping[str, int]) -> None:
 
 def table(what: str, turns: Turns[Figures]) -> None:
     """Medians and ranges of each contestant, and ours over llama-server's round by round."""
-    print(f"\n{what}\n  {'':18}" + "".join(f"{unit:>22}" for unit in UNITS))
+    print(f"\n{what}\n  {'':18}" + "".join(f"{unit:>24}" for unit in UNITS))
     for name, rounds in turns.items():
         row(name, [one.shown for one in rounds], digits=1)
     if servers.OURS in turns and servers.LLAMA_SERVER in turns:
@@ -223,7 +223,7 @@ def row(name: str, rounds: Sequence[Sequence[float]], *, digits: int) -> None:
         found = sorted(one for one in values if math.isfinite(one))
         between = f" ({found[0]:.{digits}f}-{found[-1]:.{digits}f})" if len(found) > 1 else ""
         cells.append(f"{median(found):.{digits}f}{between}" if found else "-")
-    print(f"  {name:18}" + "".join(f"{cell:>22}" for cell in cells))
+    print(f"  {name:18}" + "".join(f"{cell:>24}" for cell in cells))
 
 
 SECTIONS: dict[str, Callable[[Bench], Any]] = {"streams": streams, "arrivals": arrivals, "connect": connections}
@@ -268,6 +268,14 @@ def arguments() -> Namespace:
     return given
 
 
+def plain(figures: Figures) -> dict[str, Any]:
+    """For JSON, which has no NaN."""
+    return {
+        name: None if isinstance(value, float) and math.isnan(value) else value
+        for name, value in asdict(figures).items()
+    }
+
+
 def main() -> None:
     given = arguments()
     # Ended from outside, it ends its servers too.
@@ -283,7 +291,7 @@ def main() -> None:
         print(f"{about}; latencies in ms")
         found = {name: SECTIONS[name](bench) for name in given.sections or SECTIONS}
     if given.json:
-        given.json.write_text(json.dumps({"about": about, **found}, default=asdict, indent=1))
+        given.json.write_text(json.dumps({"about": about, **found}, default=plain, indent=1))
 
 
 if __name__ == "__main__":
