@@ -124,6 +124,18 @@ class Load:
         kept = (record for record in self.whole if good(record))
         return sum(self.within(time) for record in kept for time in record.times) / self.seconds
 
+    def full(self, streams: int) -> float:
+        """Generated tokens a second from when so many requests had their first one until fewer were left to end.
+
+        NaN where there were never so many at once.
+        """
+        firsts = sorted(record.times[0] for record in self.whole if record.times)
+        ends = sorted(record.ended for record in self.whole)
+        if len(firsts) < streams or firsts[streams - 1] >= (over := ends[len(ends) - streams]):
+            return math.nan
+        began = firsts[streams - 1]
+        return sum(began < time <= over for record in self.whole for time in record.times) / (over - began)
+
     def within(self, time: float) -> bool:
         """Whether it was at work then."""
         return time <= self.began + self.seconds

@@ -92,6 +92,18 @@ def test_a_request_that_was_cut_off_counts_by_its_tokens_alone() -> None:
     assert sorted(load.gaps()) == [1, 2]
 
 
+def test_the_full_part_of_a_load_has_all_streams_in_it() -> None:
+    load = Load((record(1, 2, 3, 4), record(2, 3, 4, 5, 9), record(5, 6, 8)), began=0, seconds=9)
+    # Two had a token at 2, and fewer than two were left when the second ended, at 8.
+    assert load.full(2) == pytest.approx((2 + 3 + 3) / 6)
+    assert load.full(1) == pytest.approx(11 / 8)
+    assert math.isnan(load.full(4))
+
+
+def test_requests_that_are_answered_one_by_one_are_never_many() -> None:
+    assert math.isnan(Load((record(1, 2), record(3, 4)), began=0, seconds=4).full(2))
+
+
 # Goodput
 
 
