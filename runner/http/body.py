@@ -4,14 +4,23 @@ import asyncio
 import re
 from dataclasses import dataclass
 
+from starlette.requests import Request
+
 from ..serve.rules import Live
 from .asgi import App, Message, Receive, Scope, Send
 from .errors import BUSY, ApiError, Problem
 
 MAX_VALUES = 1 << 17
+MAX_NAMES = 1 << 14  # of fields: each of them may be wrong, and what is wrong is told slowly
 
 # A string need not end, so that no second quote has to be tried: that takes time linear in the size.
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
+# All up to the first half of a surrogate pair that stands alone.
+_WHOLE = re.compile(
+    rb"(?:[^\\]++|\\[^u]|\\u(?![dD][89a-fA-F])|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})*+",
+    re.DOTALL,
+)
+_JSON = re.compile(r"application/(?:[a-z0-9.!#$&^_-]+\+)?json")
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
@@ -39,6 +48,7 @@ class Bodies:
             self._held -= reading.counted
         if reading.gone:
             return
+        check_text(reading.data)
         check_shape(reading.data, self._live.rules.depth)
         await self._app(scope, _again(bytes(reading.data), receive), send)
 
@@ -93,6 +103,34 @@ def _again(data: bytes, receive: Receive) -> Receive:
     return first
 
 
+async def json_only(request: Request) -> None:
+    """Raises ApiError for what is posted as anything but JSON: a page of elsewhere may post forms and texts unasked."""
+    told = request.headers.get("content-type", "")
+    kind = told.partition(";")[0].strip().lower()
+    if request.method == "POST" and not _JSON.fullmatch(kind):
+        said = (
+            f"the body is sent as {kind[:100] or 'nothing'}; it must be JSON, sent with content-type: application/json"
+        )
+        raise ApiError(Problem(415, said, code="unsupported_media_type"))
+
+
+def check_text(data: bytes | bytearray) -> None:
+    """Raises ApiError for what is not UTF-8, or says half a character in escapes.
+
+    JSON in UTF-16 has NULs, which JSON in UTF-8 never has.
+    """
+    try:
+        data.decode()
+    except UnicodeDecodeError as error:
+        raise ApiError(Problem(400, f"the body is not UTF-8, at byte {error.start}", code="invalid_json")) from None
+    if b"\0" in data:
+        raise ApiError(Problem(400, f"the body holds a NUL, at byte {data.index(0)}", code="invalid_json"))
+    whole = _WHOLE.match(data) if b"\\ud" in data or b"\\uD" in data else None
+    if whole and data[whole.end() : whole.end() + 2] == b"\\u":
+        said = f"the body has half a surrogate pair at byte {whole.end()}: a text was cut within a character"
+        raise ApiError(Problem(400, said, code="invalid_json"))
+
+
 def check_shape(data: bytes | bytearray, most: int) -> None:
     """Raises ApiError for JSON nested more than `most` deep, or of so many values that to read it would hold up others.
 
@@ -102,6 +140,8 @@ def check_shape(data: bytes | bytearray, most: int) -> None:
     marks = b"" if many else _STRING.sub(b"", data)
     if many or marks.count(b",") + marks.count(b"[") + marks.count(b"{") > MAX_VALUES:
         raise ApiError(Problem(400, f"the body has more than {MAX_VALUES} values", code="invalid_json"))
+    if marks.count(b":") > MAX_NAMES:
+        raise ApiError(Problem(400, f"the body has more than {MAX_NAMES} fields", code="invalid_json"))
     left = marks.translate(None, _NO_BRACKETS)
     for _ in range(most):
         shorter = left.replace(b"[]", b"").replace(b"{}", b"")

@@ -14,7 +14,7 @@ from ..sampling import Sampling
 
 INVALID, DENIED, MISSING = "invalid_request_error", "authentication_error", "not_found_error"
 LIMITED, BUSY, OURS = "rate_limit_error", "overloaded_error", "server_error"
-_LONGEST = 1000  # characters: an error repeats what is wrong, which may be a megabyte
+_LONGEST, _LONGEST_PARAM = 1000, 200  # characters: an error repeats what is wrong, which may be a megabyte
 
 
 class ApiError(Exception):
@@ -38,9 +38,13 @@ class Problem:
 
     def document(self) -> dict[str, Any]:
         """OpenAI's error object."""
-        message = " ".join(self.message.split())
-        said = message if len(message) <= _LONGEST else message[:_LONGEST] + "…"
-        return {"error": {"message": said, "type": self.kind, "param": self.param, "code": self.code}}
+        said = _presentable(" ".join(self.message.split()), _LONGEST)
+        param = self.param if self.param is None else _presentable(self.param, _LONGEST_PARAM)
+        return {"error": {"message": said, "type": self.kind, "param": param, "code": self.code}}
+
+    def body(self) -> bytes:
+        """It as JSON."""
+        return json.dumps(self.document()).encode()
 
     def headers(self) -> dict[str, str]:
         """Retry-After, in whole seconds, where waiting helps."""
@@ -48,7 +52,7 @@ class Problem:
 
     def answer(self) -> tuple[dict[str, str], bytes]:
         """The headers and the body of an answer after which the connection is closed."""
-        body = json.dumps(self.document()).encode()
+        body = self.body()
         own = {"content-type": "application/json", "content-length": str(len(body)), "connection": "close"}
         return {**own, **self.headers()}, body
 
@@ -105,3 +109,9 @@ def _param(error: errors.RunnerError) -> str | None:
         first = _SETTING.match(str(error))
         return first[1] if first and first[1] in _SETTINGS else None
     return _PARAMS.get(type(error))
+
+
+def _presentable(text: str, most: int) -> str:
+    """At most so much of it, without halves of surrogate pairs: those are no text that could be sent."""
+    short = text if len(text) <= most else text[:most] + "…"
+    return short.encode(errors="replace").decode()

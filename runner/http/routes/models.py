@@ -7,7 +7,7 @@ from starlette.responses import JSONResponse, Response
 
 from ...serve.model import ServedModel
 from ..desk import Desk
-from ..documents import answers_of
+from ..documents import ANYWHERE, answers_of
 from ..shapes.answers import Model, ModelList
 
 
@@ -15,13 +15,13 @@ def router(desk: Desk) -> APIRouter:
     """The routes."""
     found = APIRouter()
 
-    @found.get("/v1/models", responses=answers_of(ModelList, errors=(401, 403)))
+    @found.get("/v1/models", responses=answers_of(ModelList, errors=ANYWHERE))
     async def list_models(request: Request) -> Response:
         """The models that the caller may use."""
         allowed = desk.service.models.allowed(desk.caller(request).tenant.models)
         return JSONResponse({"object": "list", "data": [_document(model) for model in allowed]})
 
-    @found.get("/v1/models/{model:path}", responses=answers_of(Model, errors=(401, 403, 404)))
+    @found.get("/v1/models/{model:path}", responses=answers_of(Model, errors=(*ANYWHERE, 404)))
     async def retrieve_model(model: str, request: Request) -> Response:
         """One model, by whatever it is called."""
         return JSONResponse(_document(desk.model(request, model)))

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from ...sampling import MAX_COUNT
 from .completion_settings import CompletionSettings
+from .settings import Items
 
 Token = Annotated[int, Field(ge=0, le=MAX_COUNT)]
 
@@ -13,7 +14,7 @@ Token = Annotated[int, Field(ge=0, le=MAX_COUNT)]
 class CompletionRequest(CompletionSettings):
     """Texts, or token ids, that the model continues as they stand."""
 
-    prompt: str | list[str] | list[Token] | list[list[Token]] = Field(
+    prompt: str | Items[str] | Items[Token] | Items[Items[Token]] = Field(
         description="A text or its token ids; or a list of either, each of which gets answers."
     )
     logprobs: int | None = Field(

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag
 
 from .chat import FunctionName
-from .settings import Shape
+from .settings import Items, Shape
 
 Status = Literal["in_progress", "completed", "incomplete"]
 
@@ -29,7 +29,7 @@ def _form(value: object) -> str | None:
 
 # Tags with a space are no places in a request.
 Content = Annotated[
-    Annotated[str, Tag("a text")] | Annotated[list[TextPart], Tag("a list")],
+    Annotated[str, Tag("a text")] | Annotated[Items[TextPart], Tag("a list")],
     Discriminator(_form, "invalid_content", "it must be a text or a list of its parts"),
 ]
 
@@ -78,7 +78,7 @@ Item = Annotated[
     Discriminator(_kind, "invalid_item", "it must be a message, a function_call or a function_call_output"),
 ]
 Input = Annotated[
-    Annotated[str, Tag("a text")] | Annotated[list[Item], Field(min_length=1), Tag("a list")],
+    Annotated[str, Tag("a text")] | Annotated[Items[Item], Field(min_length=1), Tag("a list")],
     Discriminator(_form, "invalid_input", "it must be a text or a list of items"),
 ]
 

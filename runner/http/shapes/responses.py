@@ -8,7 +8,7 @@ from .chat import FunctionName
 from .completion_settings import Obfuscation
 from .formats import FlatFormat
 from .items import Input
-from .settings import Settings, Shape, ranged
+from .settings import Items, Settings, Shape, ranged
 from .unsupported import Undone, Unkept
 
 LOGPROBS = "message.output_text.logprobs"
@@ -45,10 +45,10 @@ class ResponsesRequest(Settings):
     instructions: str | None = Field(default=None, description="A system message in front.")
     max_output_tokens: int | None = ranged("max_tokens", "The most tokens; without it, what the context holds.")
     text: TextSettings | None = None
-    tools: list[FlatTool] | None = Field(default=None, max_length=128)
+    tools: Items[FlatTool] | None = Field(default=None, max_length=128)
     tool_choice: Literal["none", "auto", "required"] | FlatChoice | None = None
     parallel_tool_calls: bool | None = None
-    include: list[Literal["message.output_text.logprobs", "reasoning.encrypted_content"]] | None = Field(
+    include: Items[Literal["message.output_text.logprobs", "reasoning.encrypted_content"]] | None = Field(
         default=None, description="Say how likely the tokens were; of reasoning there is nothing to say."
     )
     top_logprobs: int | None = Field(default=None, ge=0, le=20, description="And so many of the likeliest ones.")

@@ -1,13 +1,17 @@
 """The settings of an answer as clients send them."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from ...errors import InvalidSampling
-from ...sampling import MAX_BIAS, MAX_SEED, MAX_STOPS, RANGES, Sampling
+from ...sampling import MAX_BIAS, MAX_SEED, MAX_STOP_CHARACTERS, MAX_STOPS, RANGES, Sampling
 
 Bias = Annotated[float, Field(ge=-MAX_BIAS, le=MAX_BIAS, allow_inf_nan=False)]
+_Item = TypeVar("_Item")
+# Only the first wrong item is told: to tell a hundred thousand takes seconds, in which nobody else is heard.
+Items = Annotated[list[_Item], Field(fail_fast=True)]
+Stop = Annotated[str, Field(min_length=1, max_length=MAX_STOP_CHARACTERS)]
 
 
 class Shape(BaseModel):
@@ -40,8 +44,8 @@ class Settings(Shape):
         default=None, description="Added to the logits of tokens, by their ids."
     )
     seed: int | None = Field(default=None, ge=-1, le=MAX_SEED, description="The same seed, the same text; -1 is none.")
-    stop: str | list[str] | None = Field(
-        default=None, max_length=65536, description=f"The answer ends before any of these texts, at most {MAX_STOPS}."
+    stop: Stop | Annotated[Items[Stop], Field(max_length=MAX_STOPS)] | None = Field(
+        default=None, description="The answer ends before any of these texts."
     )
     ignore_eos: bool | None = Field(default=None, description="Go on where the model would end.")
     cache_prompt: bool | None = Field(default=None, description="false: neither reuse nor keep what prompts left.")

@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from ...sampling import MAX_COUNT
-from .settings import Shape
+from .settings import Items, Shape
 
 
 class TokenizeRequest(Shape):
@@ -21,5 +21,5 @@ class TokenizeRequest(Shape):
 class DetokenizeRequest(Shape):
     """Tokens that are to become a text."""
 
-    tokens: list[Annotated[int, Field(ge=0, le=MAX_COUNT)]] = Field(description="Token ids.")
+    tokens: Items[Annotated[int, Field(ge=0, le=MAX_COUNT)]] = Field(description="Token ids.")
     model: str | None = Field(default=None, max_length=1024)
