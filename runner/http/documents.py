@@ -23,6 +23,8 @@ ERRORS = {
 }
 ANYWHERE = (401, 403, 431, 500, 503)  # also of what has no body
 _RETRY_AFTER = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 1}}}
+_DATA = {"type": "string", "description": "A chunk of the answer or an error, as JSON; at last [DONE]."}
+_EVENT = {"type": "object", "properties": {"data": _DATA}, "required": ["data"]}
 Responses = dict[int | str, dict[str, Any]]
 
 
@@ -46,7 +48,7 @@ def answers_of(kind: type[BaseModel], *, stream: bool = False, errors: tuple[int
     """What a route answers: a document of that kind, events if it can stream, and errors."""
     good: dict[str, Any] = {"model": kind, "description": "The answer."}
     if stream:
-        good["content"] = {"text/event-stream": {"schema": {"type": "string"}}}
+        good["content"] = {"text/event-stream": {"itemSchema": _EVENT}}
     return {200: good, **errors_of(errors)}
 
 
