@@ -9,7 +9,7 @@ import httpx
 import pytest
 from serving import Server
 
-CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
+CHAT, COMPLETIONS, RESPONSES = "/v1/chat/completions", "/v1/completions", "/v1/responses"
 HELLO: dict[str, Any] = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1}
 JSON = {"content-type": "application/json"}
 MEGABYTE = 1 << 20
@@ -101,7 +101,8 @@ def test_the_ends_of_its_range_are_taken(http: httpx.Client, parameter: str) -> 
     "asked", ["gpt-4o", "nobody/nothing", "test/modle", "0" * 64, "x" * 1000, "", " ", "*", "tést"]
 )
 def test_a_model_that_is_not_served_is_named_with_those_that_are(http: httpx.Client, asked: str) -> None:
-    for path, body in ((CHAT, HELLO), (COMPLETIONS, {"prompt": "x"}), ("/tokenize", {"content": "x"})):
+    bodies = {CHAT: HELLO, COMPLETIONS: {"prompt": "x"}, RESPONSES: {"input": "x"}, "/tokenize": {"content": "x"}}
+    for path, body in bodies.items():
         assert "test/model:latest" in refused(http.post(path, json={**body, "model": asked}), 404, "model")
 
 
@@ -140,7 +141,9 @@ def test_a_model_of_a_megabyte_is_refused(http: httpx.Client, server: Server) ->
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_prompt_over_the_context_is_refused_with_both_numbers(http: httpx.Client, stream: bool) -> None:
     long = "one two three " * 1000
-    for path, body in ((CHAT, {"messages": [{"role": "user", "content": long}]}), (COMPLETIONS, {"prompt": long})):
+    messages = [{"role": "user", "content": long}]
+    bodies = {CHAT: {"messages": messages}, COMPLETIONS: {"prompt": long}, RESPONSES: {"input": long}}
+    for path, body in bodies.items():
         answer = http.post(path, json={**body, "stream": stream})
         message = refused(answer)
         numbers = [int(word) for word in message.replace(",", "").split() if word.isdigit()]
@@ -241,6 +244,28 @@ def test_what_is_wrong_is_named(http: httpx.Client, more: dict[str, Any], param:
     refused(chat(http, **{"stream": stream, **more}), param=param)
 
 
+IN_RESPONSES: list[tuple[dict[str, Any], str]] = [
+    ({"input": []}, "input"),
+    ({"input": 5}, "input"),
+    ({"input": [{"role": "robot", "content": "x"}]}, "input.0.role"),
+    ({"input": [{"type": "reasoning"}]}, "input.0"),
+    ({"input": [{"role": "user", "content": [{"type": "input_image"}]}]}, "input.0.content.0.type"),
+    ({"input": [{"role": "user", "content": "x", "more": 1}]}, "input.0.more"),
+    ({"max_output_tokens": 0}, "max_output_tokens"),
+    ({"top_logprobs": 21}, "top_logprobs"),
+    ({"previous_response_id": "resp_1"}, "previous_response_id"),
+    ({"text": {"format": {"type": "json_schema", "name": "x", "schema": {"not": {}}}}}, "text.format"),
+    ({"tools": [{"type": "web_search"}]}, "tools.0.type"),
+    ({"max_tokens": 5}, "max_tokens"),
+]
+
+
+@pytest.mark.parametrize(("more", "param"), IN_RESPONSES, ids=[json.dumps(more)[:60] for more, _ in IN_RESPONSES])
+@pytest.mark.parametrize("stream", [False, True])
+def test_of_a_response_too(http: httpx.Client, more: dict[str, Any], param: str, stream: bool) -> None:
+    refused(http.post(RESPONSES, json={"input": "Hello", "stream": stream, **more}), param=param)
+
+
 IMPOSSIBLE: list[Any] = [
     {"type": "unheard of"},
     {"type": "string", "minLength": 5, "maxLength": 2},
@@ -284,7 +309,7 @@ def test_a_prompt_that_is_none_is_refused(http: httpx.Client, prompt: Any) -> No
     ],
     ids=range(18),
 )
-@pytest.mark.parametrize("path", [CHAT, COMPLETIONS, "/tokenize", "/detokenize"])
+@pytest.mark.parametrize("path", [CHAT, COMPLETIONS, RESPONSES, "/tokenize", "/detokenize"])
 def test_what_is_no_json_object_is_refused(http: httpx.Client, path: str, body: bytes) -> None:
     answer = posted(http, body, path)
     assert answer.status_code == 400
@@ -343,7 +368,7 @@ def test_all_that_is_json_is_taken(http: httpx.Client, kind: str) -> None:
 
 @pytest.mark.parametrize("method", ["HEAD", "PUT", "DELETE", "PATCH", "OPTIONS", "GET", "POST"])
 def test_a_method_that_a_route_does_not_take_is_refused(http: httpx.Client, method: str) -> None:
-    routes = {CHAT: "POST", COMPLETIONS: "POST", "/tokenize": "POST", "/detokenize": "POST"}
+    routes = {CHAT: "POST", COMPLETIONS: "POST", RESPONSES: "POST", "/tokenize": "POST", "/detokenize": "POST"}
     routes |= {"/v1/models": "GET", "/v1/models/x": "GET", "/health": "GET", "/ready": "GET", "/metrics": "GET"}
     for path, taken in routes.items():
         if method == taken:

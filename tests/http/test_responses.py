@@ -270,7 +270,7 @@ def test_a_receipt_tells_what_produced_the_answer(http: httpx.Client, server: Se
         ({"max_tokens": 5}, "max_tokens"),
         ({"temperature": -1}, "temperature"),
         ({"n": 2}, "n"),
-        ({"stop": [""]}, "stop"),
+        ({"stop": [""]}, "stop.0"),
         ({"grammar": "root ::= x"}, "grammar"),
         ({"grammar": 'root ::= "a"', "text": {"format": {"type": "json_object"}}}, "grammar"),
         ({"input": 5}, "input"),
