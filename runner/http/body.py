@@ -98,6 +98,9 @@ def check_shape(data: bytes | bytearray, most: int) -> None:
 
     Works at the speed of C: each round takes out the innermost brackets.
     """
+    if b"\0" in data:
+        # Python would read it as UTF-16 or UTF-32, in which quotes and brackets are not where they seem to be.
+        raise ApiError(Problem(400, "the body is not UTF-8", code="invalid_json"))
     many = data.count(b'"') - data.count(b'\\"') > 4 * MAX_VALUES
     marks = b"" if many else _STRING.sub(b"", data)
     if many or marks.count(b",") + marks.count(b"[") + marks.count(b"{") > MAX_VALUES:

@@ -46,6 +46,11 @@ class Desk:
         """The model that is asked for. Raises ModelNotServed."""
         return self.service.models.find(asked, self.caller(request).tenant.models)
 
+    def note(self, request: HttpRequest, prompt: Callable[[], str]) -> None:
+        """Puts what is asked into the request's line of the log, where the rules want it there."""
+        if self.service.live.rules.log_prompts:
+            request.scope["state"]["prompt"] = prompt()
+
     async def aside(self, make: Callable[[], _Made]) -> _Made:
         """What `make` makes, in a thread: the event loop goes on."""
         return await asyncio.get_running_loop().run_in_executor(self.threads, make)

@@ -31,6 +31,7 @@ def router(desk: Desk) -> APIRouter:
     @found.post("/v1/chat/completions", responses=answers_of(ChatCompletion, stream=True))
     async def create_chat_completion(body: ChatRequest, request: Request) -> Response:
         """Answer a conversation."""
+        desk.note(request, lambda: "\n".join(f"{message.role}: {message.text}" for message in body.messages))
         desk.service.check_open()
         model = desk.model(request, body.model)
         asked = await desk.aside(lambda: _Asked.of(body, model))

@@ -28,6 +28,7 @@ def router(desk: Desk) -> APIRouter:
     @found.post("/v1/completions", responses=answers_of(Completion, stream=True))
     async def create_completion(body: CompletionRequest, request: Request) -> Response:
         """Continue texts, or tokens, as they stand."""
+        desk.note(request, lambda: body.prompt if isinstance(body.prompt, str) else str(body.prompt))
         desk.service.check_open()
         model = desk.model(request, body.model)
         prompts = _prompts(body, model)
