@@ -9,6 +9,7 @@ from .asgi import App, Message, Receive, Scope, Send
 from .errors import BUSY, ApiError, Problem
 
 MAX_VALUES = 1 << 17
+MAX_KEYS = 1 << 14  # each may be a mistake of its own
 
 # A string need not end, so that no second quote has to be tried: that takes time linear in the size.
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
@@ -105,6 +106,8 @@ def check_shape(data: bytes | bytearray, most: int) -> None:
     marks = b"" if many else _STRING.sub(b"", data)
     if many or marks.count(b",") + marks.count(b"[") + marks.count(b"{") > MAX_VALUES:
         raise ApiError(Problem(400, f"the body has more than {MAX_VALUES} values", code="invalid_json"))
+    if marks.count(b":") > MAX_KEYS:
+        raise ApiError(Problem(400, f"the body's objects have more than {MAX_KEYS} keys", code="invalid_json"))
     left = marks.translate(None, _NO_BRACKETS)
     for _ in range(most):
         shorter = left.replace(b"[]", b"").replace(b"{}", b"")

@@ -102,6 +102,7 @@ def test_who_never_stops_sending_is_cut_off(strict: Server) -> None:
         b'{"prompt":[' + b"1," * (MIB // 2) + b"1]}",
         b'{"prompt":[' + b"[]," * (MIB // 2) + b"1]}",
         b'{"prompt":[' + b'{"a":1},' * 100_000 + b"1]}",
+        b'{"prompt":[' + b"1.5," * 100_000 + b"1]}",
         b'{"messages":[' + b'{"role":"user","content":0},' * 40_000 + b"1]}",
         b'{"metadata":{' + b",".join(b'"%d":1' % n for n in range(100_000)) + b"}}",
         b'{"' + b'":1,"'.join(b"a%d" % n for n in range(100_000)) + b'":1}',
@@ -114,7 +115,7 @@ def test_who_never_stops_sending_is_cut_off(strict: Server) -> None:
         b"null",
         b"{" * 10,
     ],
-    ids=range(17),
+    ids=range(18),
 )
 @pytest.mark.parametrize("path", [ASK, "/v1/chat/completions", "/tokenize"])
 def test_json_that_makes_trouble_is_a_request_that_makes_no_sense(strict: Server, path: str, body: bytes) -> None:

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from .settings import ResponseFormat, Settings, Shape
+from .settings import FIRST_FAULT, ResponseFormat, Settings, Shape
 
 FunctionName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
 
@@ -36,9 +36,9 @@ class ChatMessage(Shape):
     """One turn. What an answer's message holds beside these may be sent back with it, and is passed over."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: str | list[TextPart] | None = None
+    content: str | Annotated[list[TextPart], FIRST_FAULT] | None = None
     name: str | None = Field(default=None, max_length=256)
-    tool_calls: list[MadeCall] | None = None
+    tool_calls: Annotated[list[MadeCall], FIRST_FAULT] | None = None
     tool_call_id: str | None = Field(default=None, max_length=256)
     refusal: str | None = None
     annotations: list[Any] | None = None
@@ -86,12 +86,12 @@ class ChosenTool(Shape):
 class ChatRequest(Settings):
     """A conversation that the model answers."""
 
-    messages: list[ChatMessage] = Field(min_length=1)
+    messages: Annotated[list[ChatMessage], FIRST_FAULT] = Field(min_length=1)
     max_completion_tokens: int | None = Field(default=None, ge=1, le=2**31 - 1, description="As max_tokens.")
     logprobs: bool | None = Field(default=None, description="Say how likely the tokens were.")
     top_logprobs: int | None = Field(default=None, ge=0, le=20, description="And so many of the likeliest ones.")
     response_format: ResponseFormat | None = None
-    tools: list[FunctionTool] | None = Field(default=None, max_length=128)
+    tools: Annotated[list[FunctionTool], FIRST_FAULT] | None = Field(default=None, max_length=128)
     tool_choice: Literal["none", "auto", "required"] | ChosenTool | None = None
     parallel_tool_calls: bool | None = None
     store: bool | None = Field(default=None, description="Accepted, and without effect: nothing is stored.")

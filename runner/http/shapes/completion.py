@@ -5,15 +5,16 @@ from typing import Annotated
 from pydantic import Field
 
 from ...sampling import MAX_COUNT
-from .settings import Settings
+from .settings import FIRST_FAULT, Settings, Texts
 
 Token = Annotated[int, Field(ge=0, le=MAX_COUNT)]
+Tokens = Annotated[list[Token], FIRST_FAULT]
 
 
 class CompletionRequest(Settings):
     """Texts, or token ids, that the model continues as they stand."""
 
-    prompt: str | list[str] | list[Token] | list[list[Token]] = Field(
+    prompt: str | Texts | Tokens | Annotated[list[Tokens], FIRST_FAULT] = Field(
         description="A text or its token ids; or a list of either, each of which gets answers."
     )
     logprobs: int | None = Field(

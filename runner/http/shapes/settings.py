@@ -9,6 +9,9 @@ from ...grammar import json_schema_to_gbnf
 from ...sampling import MAX_ANSWERS, MAX_BIAS, MAX_SEED, MAX_STOPS, RANGES, Sampling
 
 Bias = Annotated[float, Field(ge=-MAX_BIAS, le=MAX_BIAS, allow_inf_nan=False)]
+# For every list: what is wrong with 100,000 values would take seconds to put together, and one place is told.
+FIRST_FAULT = Field(fail_fast=True)
+Texts = Annotated[list[str], FIRST_FAULT]
 
 
 class Shape(BaseModel):
@@ -50,7 +53,7 @@ class Settings(Shape):
         default=None, description="Added to the logits of tokens, by their ids."
     )
     seed: int | None = Field(default=None, ge=-1, le=MAX_SEED, description="The same seed, the same text; -1 is none.")
-    stop: str | list[str] | None = Field(
+    stop: str | Texts | None = Field(
         default=None, max_length=65536, description=f"The answer ends before any of these texts, at most {MAX_STOPS}."
     )
     ignore_eos: bool | None = Field(default=None, description="Go on where the model would end.")

@@ -1,10 +1,8 @@
 """Requests of /tokenize and /detokenize, as llama-server has them."""
 
-from typing import Annotated
-
 from pydantic import Field
 
-from ...sampling import MAX_COUNT
+from .completion import Tokens
 from .settings import Shape
 
 
@@ -21,5 +19,5 @@ class TokenizeRequest(Shape):
 class DetokenizeRequest(Shape):
     """Tokens that are to become a text."""
 
-    tokens: list[Annotated[int, Field(ge=0, le=MAX_COUNT)]] = Field(description="Token ids.")
+    tokens: Tokens = Field(description="Token ids.")
     model: str | None = Field(default=None, max_length=1024)
