@@ -6,7 +6,7 @@ from typing import Any
 
 from ..serve.rules import Live
 
-LINGER_SECONDS = 3.0  # for who was answered before all was said to notice it
+LINGER_SECONDS = 2.0  # for who was answered before all was said to notice it
 
 
 class Parting:
