@@ -10,7 +10,7 @@ import typer
 
 from ..runner.placement.wanted import NOTHING, Wanted
 from ..runner.weights import refuse_unrunnable, weights_of
-from ..store import GetResult, Name, Ref, Store, parse_ref
+from ..store import GetResult, Name, Ref, Store, StoreError, parse_ref
 from . import settings
 from .engine_options import engine_flags
 from .failure import FAILED
@@ -81,10 +81,22 @@ class _Flags:
             queue=int(table.get("queue", usual.queue) if self.queue is None else self.queue),
             connections=int(table.get("connections", usual.connections)),
             body=table.get("max_body", usual.body),
+            head=table.get("max_head", usual.head),
+            head_seconds=table.get("head_seconds", usual.head_seconds),
+            body_seconds=table.get("body_seconds", usual.body_seconds),
+            stall_seconds=table.get("stall_seconds", usual.stall_seconds),
+            idle_seconds=table.get("idle_seconds", usual.idle_seconds),
             drain=table.get("drain", usual.drain) if self.drain is None else self.drain,
             hosts=frozenset((*self.hosts, *table.get("hosts", ()))),
             log_prompts=self.log_prompts or table.get("log_prompts", False),
         )
+
+    def reread(self) -> "Rules":
+        """The rules by the file as it is now; raises StoreError where that cannot be used."""
+        try:
+            return self.rules()
+        except settings.InvalidSettings as error:
+            raise StoreError(str(error), hint=error.hint) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +143,7 @@ def _serve(wanted: Ref, way: _Way) -> None:
                 sys.stdout.flush()
 
         _take_all_descriptors()
-        whole = run(Plan([model], sockets, keys, log, way.flags.rules, lambda: _cache(found), ready))
+        whole = run(Plan([model], sockets, keys, log, way.flags.reread, lambda: _cache(found), ready))
     if not whole:
         raise typer.Exit(FAILED)
 

@@ -18,8 +18,13 @@ _USER_KEYS = {"store", "offline", "cache", "transfer", "serve"}
 _TABLES = {
     "cache": {"max_bytes"},
     "transfer": {"connections", "max_rate", "timeout"},
-    "serve": {"queue", "connections", "max_body", "drain", "hosts", "log_prompts"},
+    "serve": {
+        *("queue", "connections", "max_body", "max_head", "hosts", "log_prompts"),
+        *("drain", "head_seconds", "body_seconds", "stall_seconds", "idle_seconds"),
+    },
 }
+_SERVE_SIZES = ("max_body", "max_head")
+_SERVE_NUMBERS = ("queue", "connections", "drain", "head_seconds", "body_seconds", "stall_seconds", "idle_seconds")
 # A project's file comes with a checkout: it may say what to use, not how safely or where to keep it.
 _TRUST = {"profile", "ca"}
 _PROJECT_KEYS = {"store", "models"}
@@ -87,17 +92,14 @@ def _refuse_trust(url: object) -> None:
 def serve_table() -> dict[str, Any]:
     """What the user's own file says of serving; raises InvalidSettings."""
     found = _table(_read(_folders()[0] / FILE, _USER_KEYS), "serve")
-    for name in ("queue", "connections", "drain"):
-        if name in found:
-            found[name] = _number(f"serve.{name}", found, 0.0)
-    if "max_body" in found:
-        found["max_body"] = _size("serve.max_body", found)
+    numbers = {name: _number(f"serve.{name}", found, 0.0) for name in _SERVE_NUMBERS if name in found}
+    sizes = {name: _size(f"serve.{name}", found) for name in _SERVE_SIZES if name in found}
     hosts = found.get("hosts", [])
     if not isinstance(hosts, list) or not all(isinstance(host, str) for host in hosts):
         raise InvalidSettings("serve.hosts must be a list of names in quotes")
     if not isinstance(found.get("log_prompts", False), bool):
         raise InvalidSettings("serve.log_prompts must be true or false")
-    return found
+    return {**found, **numbers, **sizes}
 
 
 def data_folder() -> Path:

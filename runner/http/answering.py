@@ -16,6 +16,7 @@ from .errors import OURS, ApiError, Problem, problem_of
 
 MODEL = "llstore-model"  # the header that has the model's digest
 HEAD_SECONDS = 5.0  # so long a stream's status waits for the first token, which may show that there is none
+SETTLE_SECONDS = 1.0  # for what was cancelled to have ended
 REMARK_SECONDS = 15.0  # between two signs of life where no token comes
 _REMARK = b": still here\n\n"
 
@@ -80,6 +81,8 @@ class Answering(Response):
         finally:
             watch.cancel()
             self.flow.close()
+            # The log is to say how it ended.
+            await self.flow.settle(SETTLE_SECONDS)
 
     async def send_answer(self, send: Send) -> None:
         """Sends status, headers and body."""

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
+from pydantic import BaseModel
 from starlette.requests import Request as HttpRequest
 
 from ..chat.ask import Ask
@@ -21,6 +22,7 @@ from ..serve.service import Service
 from .teller import Who
 
 _Made = TypeVar("_Made")
+PROMPTS = {"prompt", "messages", "input", "instructions"}  # what people wrote, of any request
 STATS_SECONDS = 2.0
 THREADS = 2  # templates and tokenizers: more would only take turns at the interpreter
 
@@ -45,6 +47,11 @@ class Desk:
     def model(self, request: HttpRequest, asked: str | None) -> ServedModel:
         """The model that is asked for. Raises ModelNotServed."""
         return self.service.models.find(asked, self.caller(request).tenant.models)
+
+    def note(self, request: HttpRequest, asked: BaseModel) -> None:
+        """Puts what is asked into the request's line of the log, where the rules want it there."""
+        if self.service.live.rules.log_prompts:
+            request.scope["state"]["prompt"] = asked.model_dump_json(include=PROMPTS, exclude_unset=True)
 
     async def aside(self, make: Callable[[], _Made]) -> _Made:
         """What `make` makes, in a thread: the event loop goes on."""

@@ -1,16 +1,18 @@
 """A server from its start to its end: what goes on beside the requests, and what signals do."""
 
 import asyncio
+import logging
 import signal
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 from ...store.errors import StoreError
 from ..errors import RunnerError
 from ..observe import events
-from ..observe.log import EventLog
+from ..observe.log import LOGGER, EventLog
 from ..observe.metrics import Metrics
 from ..observe.snapshot import CacheSnapshot
 from ..serve.accounts import Accounts
@@ -73,6 +75,7 @@ class _Host:
     async def run(self) -> bool:
         """Until it was told to stop."""
         plan = self._plan
+        asyncio.get_running_loop().set_exception_handler(_fault)
         service = Service(Models(plan.models), self._live, Accounts(Limits(), self._usage, self._metrics))
         desk = Desk(service, plan.cache)
         journal = Journal(plan.log, self._metrics)
@@ -102,6 +105,8 @@ class _Host:
         self._whole = drained.done() and drained.result()
         if not self._whole:
             service.cut_off()
+            # What hastened this end leaves time to tell everybody of it; the next one does not.
+            self._hurry.clear()
         server.stop()
         with suppress(TimeoutError):
             await asyncio.wait_for(self._hurry.wait(), LAST_SECONDS)
@@ -141,6 +146,10 @@ class _Host:
         if self._stopping.is_set():
             self._hurry.set()
         self._stopping.set()
+
+
+def _fault(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    logging.getLogger(LOGGER).error("in the event loop: %s", context["message"], exc_info=context.get("exception"))
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:

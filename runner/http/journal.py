@@ -36,10 +36,10 @@ class Journal:
         if exchange.fault is not None:
             logging.getLogger(LOGGER).error("a fault in %s", exchange.id, exc_info=exchange.fault)
 
-    def refused(self, reason: str, peer: str) -> None:
-        """A connection was closed before it was a request."""
+    def refused(self, reason: str, status: int, peer: str) -> None:
+        """A connection was closed, for what it did and not for what it asked; 0 is no answer."""
         self.metrics.refused("connection", "")
-        self.log.write(events.Refused(reason=reason, status=0, client=peer))
+        self.log.write(events.Refused(reason=reason, status=status, client=peer))
 
     def opened(self) -> None:
         """A client has connected."""

@@ -29,6 +29,7 @@ class Order:
     @classmethod
     def of(cls, desk: Desk, settings: Settings, request: HttpRequest) -> "Order":
         """Takes it. Raises Draining, QueueFull, ModelNotServed."""
+        desk.note(request, settings)
         desk.service.check_open()
         return cls(desk, settings, desk.caller(request), desk.model(request, settings.model))
 

@@ -1,5 +1,6 @@
 """The server's life: it listens, serves until it is told to stop, finishes what it has taken on, and goes."""
 
+import logging
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,8 +28,9 @@ class HttpServer:
             server_header=False,
             date_header=False,
             proxy_headers=False,
-            timeout_keep_alive=int(live.rules.idle_seconds),
         )
+        # Of clients our own log tells, of faults the envelope; uvicorn would print both as it likes.
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL + 1)
         self._server = _Quiet(config)
 
     async def run(self, sockets: list[socket.socket]) -> None:

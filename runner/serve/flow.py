@@ -1,6 +1,8 @@
 """The answers to one call on their way: what the engine says, brought to the task that sends it on."""
 
+import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 
 from ..engine.request import Request, Update
@@ -26,6 +28,7 @@ class Flow:
         self._ids: dict[int, int] = {}
         self._box: Mailbox[Item] = Mailbox()
         self._closed = False
+        self._settled = asyncio.Event()
 
     def start(self, post: Post, requests: list[Request]) -> None:
         """Submits what is asked. What the engine refuses it for comes as an item, like all else."""
@@ -53,6 +56,11 @@ class Flow:
         self._box.close()
         self.cut_off()
 
+    async def settle(self, seconds: float) -> None:
+        """Waits until all answers have ended, so long at most: what is cancelled ends with the engine's next step."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._settled.wait(), seconds)
+
     def cut_off(self) -> None:
         """Ends what has not ended; that comes as items, which say so."""
         for id in self._ids.values():
@@ -71,6 +79,7 @@ class Flow:
             self.open -= 1
             self._ids.pop(number, None)
             if not self.open:
+                self._settled.set()
                 self.account.close()
                 self._over(self)
 

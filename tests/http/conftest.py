@@ -5,6 +5,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import tiny as tiny_model
 from serving import Server, serving
 
 
@@ -21,3 +22,9 @@ def http(server: Server) -> Iterator[httpx.Client]:
     """A client of that server."""
     with server.client() as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The model of random weights with a context of 8192 tokens: an answer may take some seconds."""
+    return tiny_model.write_tiny(tmp_path_factory.mktemp("wide") / "wide.gguf", context=8192)

@@ -1,0 +1,215 @@
+"""Several tenants on one server: each gets what its limits allow, and pays for what it got."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from raw_client import RawClient, await_true, neighbour, post
+from serving import Server, llstore, serving
+
+from llstore.runner.tenants.keyfile import KeyFile
+from llstore.runner.tenants.tenant import Changes
+
+ASK, CHAT = "/v1/completions", "/v1/chat/completions"
+SLOTS = 4
+
+
+@pytest.fixture(scope="module")
+def shared(wide: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Four slots."""
+    home = tmp_path_factory.mktemp("shared")
+    with KeyFile(home / "data" / "keys.db") as file:
+        file.create("somebody", now=time.time())
+    with serving(home, wide, "--parallel", str(SLOTS), "--ctx", "8192", "--threads", "1") as found:
+        yield found
+
+
+@pytest.fixture
+def tenant(shared: Server) -> Callable[..., str]:
+    """Makes a key of a new tenant, which the server knows at once."""
+
+    def made(name: str, changes: Changes = Changes()) -> str:  # noqa: B008
+        with KeyFile(shared.home / "data" / "keys.db") as file:
+            key = file.create(name, now=time.time(), changes=changes).text
+        with shared.client(key) as client:
+            await_true(lambda: client.get("/v1/models").status_code == 200, within=3)
+        return key
+
+    return made
+
+
+def ask(client: httpx.Client, tokens: int, **more: Any) -> httpx.Response:
+    return client.post(ASK, json={"prompt": "once", "max_tokens": tokens, "ignore_eos": True, **more})
+
+
+def used(answer: httpx.Response) -> int:
+    return int(answer.json()["usage"]["total_tokens"])
+
+
+def test_requests_a_minute_are_a_bucket_and_retry_after_suffices(shared: Server, tenant: Callable[..., str]) -> None:
+    with shared.client(tenant("minute", Changes(requests_per_minute=60))) as client:
+        began = time.monotonic()
+        answers = []
+        while not answers or answers[-1].status_code == 200:
+            answers.append(ask(client, 1))
+        assert 60 <= len(answers) - 1 <= 60 + (time.monotonic() - began)
+        refused = answers[-1]
+        assert (refused.status_code, refused.json()["error"]["code"]) == (429, "rate_limit_exceeded")
+        assert refused.headers["retry-after"] == "1"
+        time.sleep(1)
+        assert ask(client, 1).status_code == 200
+
+
+def test_tokens_a_minute_are_counted_to_the_token(shared: Server, tenant: Callable[..., str]) -> None:
+    limit, each = 6000, 200
+    with shared.client(tenant("tokens", Changes(tokens_per_minute=limit))) as client:
+        began = time.monotonic()
+        answer = ask(client, 1)
+        first, total = time.monotonic(), used(answer)
+        prompt = total - 1
+        while answer.status_code == 200:
+            asked = time.monotonic()
+            answer = ask(client, each)
+            total += used(answer) if answer.status_code == 200 else 0
+            assert total <= limit + (time.monotonic() - began) * limit / 60
+        left = int(limit - total + (asked - first) * limit / 60)
+        assert answer.status_code == 429
+        assert left < each + prompt
+        if left > prompt:
+            assert ask(client, left - prompt).status_code == 200
+        answer = ask(client, each)
+        seconds = int(answer.headers.get("retry-after", 0))
+        assert seconds <= (each + prompt) * 60 / limit + 1
+        time.sleep(seconds)
+        assert ask(client, each).status_code == 200
+
+
+def test_what_can_never_pass_is_told_so(shared: Server, tenant: Callable[..., str]) -> None:
+    with shared.client(tenant("little", Changes(tokens_per_minute=100))) as client:
+        answer = ask(client, 100)
+    assert answer.status_code == 429
+    assert "retry-after" not in answer.headers
+    assert "can never pass" in answer.json()["error"]["message"]
+
+
+def test_what_was_reserved_and_not_used_is_given_back(shared: Server, tenant: Callable[..., str]) -> None:
+    key = tenant("back", Changes(tokens_per_minute=8000))
+    asked = {"prompt": "once", "max_tokens": 7900}
+    with shared.client(key) as client, RawClient(shared) as raw:
+        raw.send(post(ASK, asked, headers=b"Authorization: Bearer %b\r\n" % key.encode()))
+        await_true(lambda: ask(client, 200).status_code == 429)
+        raw.close()
+        await_true(lambda: ask(client, 4000, stop=["a", "e", "i", " "]).status_code == 200, within=3)
+        assert ask(client, 4000, stop=["a", "e", "i", " "]).status_code == 200
+
+
+def test_requests_at_once_are_bounded(shared: Server, tenant: Callable[..., str]) -> None:
+    key = tenant("narrow", Changes(concurrency=2))
+    with shared.client(key) as client, neighbour(shared, {"prompt": "a", "max_tokens": 3000}, key=key):
+        with neighbour(shared, {"prompt": "b", "max_tokens": 3000}, key=key):
+            answers = [ask(client, 1) for _ in range(10)]
+            assert {answer.status_code for answer in answers} <= {429, 200}
+            refused = [answer for answer in answers if answer.status_code == 429]
+            assert len(refused) >= 8
+            assert all(answer.headers["retry-after"] == "1" for answer in refused)
+        await_true(lambda: ask(client, 1).status_code == 200)
+
+
+def test_limits_that_change_hold_at_once(shared: Server, tenant: Callable[..., str]) -> None:
+    with shared.client(tenant("changing")) as client:
+        assert ask(client, 200).status_code == 200
+        with KeyFile(shared.home / "data" / "keys.db") as file:
+            file.set_tenant("changing", Changes(tokens_per_minute=100))
+        await_true(lambda: ask(client, 200).status_code == 429, within=3)
+
+
+def test_usage_is_the_sum_of_what_answers_said(shared: Server, tenant: Callable[..., str]) -> None:
+    chat = {"messages": [{"role": "user", "content": "once"}], "max_tokens": 40}
+    streamed = {"prompt": "once", "max_tokens": 30, "stream": True, "stream_options": {"include_usage": True}}
+    wanted = {}
+    for name in ("payer-a", "payer-b"):
+        with shared.client(tenant(name)) as client:
+            usages = [
+                client.post(CHAT, json=chat).json()["usage"],
+                client.post(CHAT, json={**chat, "n": 3, "temperature": 1}).json()["usage"],
+                ask(client, 25, prompt=["once", "upon", "once"], n=2).json()["usage"],
+                ask(client, 50, stop=["a", "e"]).json()["usage"],
+                json.loads(client.post(ASK, json=streamed).text.split("data: ")[-2])["usage"],
+            ]
+            assert client.post(CHAT, json={"messages": []}).status_code == 400
+        wanted[name] = [
+            len(usages),
+            sum(usage["prompt_tokens"] for usage in usages),
+            sum(usage["completion_tokens"] for usage in usages),
+        ]
+    await_true(lambda: [paid(shared, name) for name in wanted] == list(wanted.values()), within=15)
+    rows = json.loads(llstore(shared.home, "key", "usage", "--json").stdout)["usage"]
+    assert wanted.keys() <= {row["tenant"] for row in rows}
+    assert {row["model"] for row in rows} == {shared.digest}
+
+
+def paid(server: Server, tenant: str) -> list[int]:
+    with KeyFile(server.home / "data" / "keys.db") as file:
+        rows = file.usage(tenant)
+    return [sum(getattr(row, kind) for row in rows) for kind in ("requests", "prompt_tokens", "completion_tokens")]
+
+
+def test_who_has_priority_goes_first(shared: Server, tenant: Callable[..., str]) -> None:
+    low, high = tenant("low", Changes(priority=-10)), tenant("high", Changes(priority=10))
+    order: list[str] = []
+
+    def run(name: str, key: str) -> None:
+        with shared.client(key) as client:
+            assert ask(client, 400).status_code == 200
+        order.append(name)
+
+    with ThreadPoolExecutor(20) as pool:
+        waiting = [pool.submit(run, "low", low) for _ in range(4 * SLOTS)]
+        await_true(lambda: "low" in order)
+        urgent = pool.submit(run, "high", high)
+        urgent.result()
+        assert order.index("high") < len(waiting) - SLOTS
+        [each.result() for each in waiting]
+
+
+def test_a_flood_of_long_prompts_leaves_anothers_stream_its_pace(
+    shared: Server, tenant: Callable[..., str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    calm, wild = tenant("calm"), tenant("wild")
+    alone = sorted(gaps(shared, calm))
+    with ThreadPoolExecutor(3) as pool:
+        over = False
+
+        def flood(number: int) -> int:
+            with shared.client(wild) as client:
+                count = 0
+                while not over:
+                    ask(client, 1, prompt=[(7 * number + count + place) % 256 for place in range(4000)])
+                    count += 1
+                return count
+
+        floods = [pool.submit(flood, number) for number in range(3)]
+        beside = sorted(gaps(shared, calm))
+        over = True
+        assert sum(each.result() for each in floods) > 0
+    before, after = alone[len(alone) * 95 // 100], beside[len(beside) * 95 // 100]
+    with capsys.disabled():
+        print(f"\np95 of the time between tokens: {before * 1e3:.1f} ms alone, {after * 1e3:.1f} ms beside a flood")
+    assert after < 5 * before + 0.02
+
+
+def gaps(server: Server, key: str) -> list[float]:
+    asked = {"prompt": "once", "max_tokens": 800, "stream": True}
+    found, before = [], 0.0
+    with server.client(key) as client, client.stream("POST", ASK, json=asked) as answer:
+        for line in answer.iter_lines():
+            if line:
+                now = time.perf_counter()
+                found.append(now - before if before else 0.0)
+                before = now
+    return found
