@@ -5,7 +5,7 @@ import secrets
 import time
 from typing import Literal
 
-from ..errors import Draining, PromptEmpty, PromptTooLong, QueueFull
+from ..errors import Draining, InvalidSampling, PromptEmpty, PromptTooLong, QueueFull
 from .accounts import Accounts
 from .call import Call
 from .flow import Flow, requests_of
@@ -56,14 +56,17 @@ class Service:
         self.check_open(len(call.prompts))
         flow = Flow(call, self.accounts.open(call), self._ended)
         self._flows.add(flow)
+        self._turnover.began(time.monotonic())
         self._empty.clear()
         flow.start(self._post, requests_of(call, domain=_domain(call)))
         return flow
 
     def check_open(self, places: int = 1) -> None:
-        """Raises Draining or QueueFull if a call of so many answers would be refused, whatever it asks for."""
+        """Raises Draining, QueueFull or InvalidSampling if so many answers would be refused, whatever they are to."""
         if self.draining:
             raise Draining(self.live.rules.drain)
+        if places > self._places:
+            raise InvalidSampling(f"n is {places}; this server makes at most {self._places} answers at once")
         waiting = self.sequences
         if waiting + places > self._places:
             raise QueueFull(waiting, self._turnover.wait(self.live.rules.queue // 2, time.monotonic()))
@@ -87,8 +90,8 @@ class Service:
         return self.live.rules.queue + sum(model.settings.parallel for model in self.models.served)
 
     def _ended(self, flow: Flow) -> None:
-        self._turnover.ended(time.monotonic())
         self._flows.discard(flow)
+        self._turnover.ended(time.monotonic(), last=not self._flows)
         if not self._flows:
             self._empty.set()
 
