@@ -120,9 +120,7 @@ def undisturbed(exact: Server) -> list[str]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGABRT])
-def test_streams_go_on_to_the_same_end_when_the_engine_dies(
-    exact: Server, undisturbed: list[str], number: int
-) -> None:
+def test_streams_go_on_to_the_same_end_when_the_engine_dies(exact: Server, undisturbed: list[str], number: int) -> None:
     before = len(exact.events("engine_crashed"))
     with ThreadPoolExecutor(SLOTS) as pool:
         streams = [pool.submit(told, exact, body(each)) for each in range(SLOTS)]

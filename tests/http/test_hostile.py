@@ -135,9 +135,7 @@ def test_a_head_of_many_headers_is_too_large(strict: Server, refusals: Callable[
 
 
 @pytest.mark.parametrize("start", [b"GET /health HTTP/1.1\r\nX-A: ", b"GET /", b"G", b"GET / HTTP/1.1\r\nX-"])
-def test_a_head_that_never_ends_is_too_large(
-    strict: Server, refusals: Callable[[], list[str]], start: bytes
-) -> None:
+def test_a_head_that_never_ends_is_too_large(strict: Server, refusals: Callable[[], list[str]], start: bytes) -> None:
     with RawClient(strict) as client:
         client.send(start)
         client.pour(repeat(b"x" * 65536, 64))
@@ -164,7 +162,7 @@ def test_a_body_that_nobody_reads_ends_the_connection(strict: Server) -> None:
 def test_a_head_that_trickles_is_too_late(strict: Server, refusals: Callable[[], list[str]]) -> None:
     began = time.monotonic()
     with RawClient(strict) as client:
-        client.pour(_slowly(b"GET /health HTTP/1.1\r\nHost: localhost\r\nX-A: bcdefghijklmnopqrstuvwxyz"[-16:]))
+        client.pour(_slowly(b"GET /health HTTP/1.1"))
         assert b" 408 " in client.ends()
     assert time.monotonic() - began < 8
     await_true(lambda: refusals() == ["head too late"])
@@ -231,7 +229,9 @@ def test_what_is_asked_before_the_last_answer_is_not_looked_at(
     strict: Server, refusals: Callable[[], list[str]]
 ) -> None:
     with RawClient(strict) as client:
-        client.send(post(ASK, {"prompt": "a", "max_tokens": 5}) + b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n" * 9)
+        client.send(
+            post(ASK, {"prompt": "a", "max_tokens": 5}) + b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n" * 9
+        )
         assert client.answer().status == 200
         assert client.ends() == b""
     await_true(lambda: refusals() == ["pipelined"])

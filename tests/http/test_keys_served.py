@@ -1,7 +1,5 @@
 """Who may ask a server, and what of a request its log keeps."""
 
-import json
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -49,7 +47,9 @@ def test_a_request_without_a_host_is_of_nobody(open_server: Server) -> None:
         assert client.answer("GET").status == 403
 
 
-@pytest.mark.parametrize("origin", ["http://elsewhere.example", "https://localhost.elsewhere.example", "null", "file://"])
+@pytest.mark.parametrize(
+    "origin", ["http://elsewhere.example", "https://localhost.elsewhere.example", "null", "file://"]
+)
 def test_without_keys_pages_of_elsewhere_may_not_ask(open_server: Server, origin: str) -> None:
     assert status(open_server, host="localhost", origin=origin) == (403, "wrong_origin")
     assert status(open_server, host="localhost", origin="http://localhost:3000")[0] == 200
@@ -87,7 +87,15 @@ def test_a_key_that_was_made_meanwhile_is_wanted_and_opens(locked: tuple[Server,
     server, key = locked
     assert status(server, authorization=f"Bearer {key}")[0] == 200
     assert status(server, authorization=f"bearer  {key}")[0] == 200
-    for wrong in ("", "Bearer", f"Basic {key}", f"Bearer {key[:-1]}", f"Bearer {key}0", "Bearer llstore-a-b", "Bearer ~"):
+    for wrong in (
+        "",
+        "Bearer",
+        f"Basic {key}",
+        f"Bearer {key[:-1]}",
+        f"Bearer {key}0",
+        "Bearer llstore-a-b",
+        "Bearer ~",
+    ):
         assert status(server, authorization=wrong) == (401, "invalid_api_key")
     assert status(server, "/health")[0] == 200
     assert status(server, "/metrics") == (401, "invalid_api_key")
@@ -144,7 +152,9 @@ def test_the_log_has_neither_keys_nor_what_was_asked(locked: tuple[Server, str])
         client.post("/v1/chat/completions", json={"messages": [{"role": SECRET}]})
         client.post("/tokenize", json={"content": SECRET, "with_pieces": SECRET})
     with RawClient(server) as client:
-        client.send(b"GET / HTTP/1.1\r\nAuthorization: Bearer %b\r\nHost : %b\r\n\r\n" % (key.encode(), SECRET.encode()))
+        client.send(
+            b"GET / HTTP/1.1\r\nAuthorization: Bearer %b\r\nHost : %b\r\n\r\n" % (key.encode(), SECRET.encode())
+        )
         client.ends()
     await_true(lambda: any(line["reason"] == "not HTTP" for line in server.events("refused")))
     log = server.log.read_text()
