@@ -140,16 +140,17 @@ class Connection(HttpToolsProtocol):
         if self._over or self.transport.is_closing():
             return
         self._over = True
-        self.journal.refused(reason, problem.status, self._peer)
         if self._busy and self._reading_head:
+            self.journal.refused(reason, 0, self._peer)
             self.cycle.keep_alive = False  # what was asked before is answered
             return
+        self.journal.refused(reason, problem.status, self._peer)
+        if not self._busy or not self.cycle.response_started:
+            self.transport.write(problem.encode())
         if self._busy:
             # It is about the body of what is being answered: whoever reads that body is told that there is no more.
             self.cycle.disconnected = True
             self.cycle.message_event.set()
-        if not self._busy or not self.cycle.response_started:
-            self.transport.write(problem.encode())
         self.transport.close()
 
     def _stop_late(self) -> None:

@@ -1,4 +1,4 @@
-"""How a server stops: what it has taken on is finished, what is new is sent away, and its exit code says how it went."""
+"""How a server stops: what it has taken on is finished, what is new is sent away, its exit code says how it went."""
 
 import json
 import signal

@@ -162,7 +162,7 @@ def test_a_body_that_nobody_reads_ends_the_connection(strict: Server) -> None:
 def test_a_head_that_trickles_is_too_late(strict: Server, refusals: Callable[[], list[str]]) -> None:
     began = time.monotonic()
     with RawClient(strict) as client:
-        client.pour(_slowly(b"GET /health HTTP/1.1\r\nHost: localhost\r\nX-A: bcdefghijklmnopqrstuvwxyz"[-16:]))
+        client.pour(_slowly(b"GET /health HTTP/1.1"))
         assert b" 408 " in client.ends()
     assert time.monotonic() - began < 8
     await_true(lambda: refusals() == ["head too late"])

@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import resource
-import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -95,10 +94,9 @@ def test_who_is_admitted_is_answered_and_the_others_are_told_when_to_come_back(c
 
 
 def test_who_comes_back_when_told_is_answered_in_the_end(crowded: Server) -> None:
-    began = time.monotonic()
     attempts = asyncio.run(all_persist(crowded))
-    print(f"{CLIENTS} clients in {time.monotonic() - began:.1f} s, {max(attempts)} times refused at most")
     assert len(attempts) == CLIENTS
+    assert max(attempts) > 0
 
 
 def test_many_idle_connections_cost_little(crowded: Server) -> None:
