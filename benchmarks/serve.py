@@ -2,8 +2,8 @@
 
 Usage: python benchmarks/serve.py [--model smollm2] [--peers DIR] [--python-server PYTHON] [--example-server FILE]
 [--only NAME,…] [--streams 1,8,16,32] [--turns 2] [--rounds 5] [--json FILE] [SECTION…]
-Sections: streams arrivals connect; all of them without any. Every turn starts its server anew and ends it, so that none
-idles beside another. docs/bench.md says what the others need. Times mean something on an idle machine only.
+Sections: streams arrivals connect flood; all of them without any. Every turn starts its server anew and ends it, so that
+none idles beside another. docs/bench.md says what the others need. Times mean something on an idle machine only.
 """
 
 import json
@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 from statistics import median
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "fixtures"))
@@ -31,7 +32,7 @@ from servers import Running, Server, running
 
 from llstore.runner.bench.contestants import room
 from llstore.runner.bench.http_target import HttpTarget
-from llstore.runner.bench.latencies import Load
+from llstore.runner.bench.latencies import Load, percentile
 from llstore.runner.bench.load import Clients, closed, opened
 from llstore.runner.bench.words import words
 from llstore.runner.bench.workload import Asked, Lengths, Workload
@@ -44,6 +45,14 @@ FOREVER = 1e6  # seconds: a load that ends with its requests
 MIXED = Lengths(16, 256), Lengths(16, 128)  # of requests that arrive at random
 ARRIVAL_SLOTS, ARRIVAL_SECONDS, BUSY = 16, 30.0, 0.8
 CLIENTS, SHORT, CONNECT_SLOTS = 1000, Lengths(16, 16), 16
+STEADY, FLOODING, NO_KEYS = "steady", "flooding", MappingProxyType[str, str]({})
+CALM, FLOOD, STEADY_CLIENTS, FLOOD_CLIENTS, FLOOD_SECONDS = (
+    (Lengths(16, 64), Lengths(128, 256)),
+    Lengths(900, 900),
+    4,
+    8,
+    20.0,
+)
 UNITS = ("tok/s", "tok/s full", "TTFT p50", "TTFT p95", "ITL p50", "ITL p95")
 Found = TypeVar("Found")
 Turns = dict[str, list[Found]]
@@ -104,7 +113,7 @@ class Bench:
 
     @contextmanager
     def serving(
-        self, one: Server, settings: EngineSettings, *, keep: bool = True
+        self, one: Server, settings: EngineSettings, *, keep: bool = True, keys: Mapping[str, str] = NO_KEYS
     ) -> Iterator[tuple[HttpTarget, Running]]:
         """A contestant at work that has answered a request."""
 
@@ -113,7 +122,9 @@ class Bench:
             return {"prompt": text, "max_tokens": asked.max_tokens, "temperature": 0, **one.body}
 
         with running(one, settings) as server, HttpTarget(server.port, body, name=one.name, keep=keep) as target:
-            warm = opened(target, [(0.0, next(self.asks(PROMPT, SHORT, seed=-1).asks()))])
+            target.keys.update(keys)
+            asked = Workload(list(self.pieces), PROMPT, SHORT, -1, next(iter(keys), "")).asks()
+            warm = opened(target, [(0.0, next(asked))])
             if warm.failed:
                 raise RuntimeError(f"{one.name}: {warm.failed[0].error}")
             yield target, server
@@ -186,6 +197,31 @@ def connections(bench: Bench) -> dict[str, Any]:
     return found
 
 
+def flood(bench: Bench) -> dict[str, Any]:
+    """What a tenant's streams suffer from another's long prompts: each has a key of its own."""
+    ours = next(one for one in bench.contestants if one.name == servers.OURS)
+    home = Path(ours.environment["LLSTORE_HOME"])
+    keys = {owner: servers.key(owner, home) for owner in (STEADY, FLOODING)}
+    settings = replace(bench.settings, parallel=ARRIVAL_SLOTS, context_size=room(FLOOD.most + SHORT.most))
+
+    def p95s(one: Server, seed: int) -> tuple[float, float]:
+        steady = Clients(Workload(list(bench.pieces), *CALM, seed, STEADY).asks(), STEADY_CLIENTS)
+        flooding = Clients(Workload(list(bench.pieces), FLOOD, SHORT, seed, FLOODING).asks(), FLOOD_CLIENTS)
+        found = []
+        with bench.serving(one, settings, keys=keys) as (target, _):
+            for clients in ([steady], [steady, flooding]):
+                load = closed(target, clients, seconds=FLOOD_SECONDS, cut=True)
+                found.append(1000 * percentile(load.owned(STEADY).gaps(), 95))
+        return found[0], found[1]
+
+    rounds = bench.in_turns([ours], p95s)[ours.name]
+    print(
+        f"\nflood: {FLOOD_CLIENTS} clients with prompts of {FLOOD} tokens, {STEADY_CLIENTS} streams of another tenant"
+    )
+    row("p95 ITL", [(*pair, pair[1] / pair[0]) for pair in rounds], digits=2)
+    return {"alone_and_beside": rounds}
+
+
 def tell(what: str, outcome: Outcome, peaks: Mapping[str, int]) -> None:
     """What became of a crowd."""
     others = ", ".join(f"{count} x {kind}" for kind, count in outcome.others.most_common()) or "nothing else"
@@ -226,7 +262,12 @@ def row(name: str, rounds: Sequence[Sequence[float]], *, digits: int) -> None:
     print(f"  {name:18}" + "".join(f"{cell:>24}" for cell in cells))
 
 
-SECTIONS: dict[str, Callable[[Bench], Any]] = {"streams": streams, "arrivals": arrivals, "connect": connections}
+SECTIONS: dict[str, Callable[[Bench], Any]] = {
+    "streams": streams,
+    "arrivals": arrivals,
+    "connect": connections,
+    "flood": flood,
+}
 
 
 def contestants(given: Namespace, file: Path, ends: Mapping[str, float], home: Path) -> list[Server]:

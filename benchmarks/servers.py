@@ -73,6 +73,13 @@ def stored(file: Path, home: Path) -> str:
     return digest
 
 
+def key(tenant: str, home: Path) -> str:
+    """A new key of a tenant of ours."""
+    command = [sys.executable, "-m", "llstore.cli", "key", "create", tenant]
+    environment = {**os.environ, "LLSTORE_HOME": str(home)}
+    return subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
+
+
 def llama_server(peers: Path, file: Path) -> Server:
     """llama.cpp's own, with a thread for each connection that may be under way."""
 

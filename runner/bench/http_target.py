@@ -50,13 +50,14 @@ class HttpTarget(Closing):
 
     With `keep` connections are used again, where the server does so too. A status other than 200, a connection that is
     cut, an answer without an end and `silence` seconds without a byte are errors of the request; its last arrival is an
-    Answered.
+    Answered. `keys` are those of owners, by whose names they ask.
     """
 
     def __init__(
         self, port: int, body: Body, *, name: str, keep: bool = True, silence: float = SILENCE_SECONDS
     ) -> None:
         self.name = name
+        self.keys: dict[str, str] = {}
         self._port, self._body, self._keep, self._silence = port, body, keep, silence
         self._patrol = min(PATROL_SECONDS, silence / 2)
         self._selector = selectors.DefaultSelector()
@@ -75,7 +76,8 @@ class HttpTarget(Closing):
     def start(self, asked: Asked, arrived: Arrived) -> Cancel:
         """Begin a request, see Target."""
         body = {**self._body(asked), "stream": True}
-        call = _Call(_request(self._port, body, keep=self._keep), asked.max_tokens, arrived)
+        request = _request(self._port, body, keep=self._keep, key=self.keys.get(asked.owner))
+        call = _Call(request, asked.max_tokens, arrived)
         self._do(partial(self._begin, call))
         return lambda: self._do(partial(self._end, call, "cancelled"))
 
@@ -246,7 +248,7 @@ class _Call:
         )
 
 
-def _request(port: int, body: Mapping[str, Any], *, keep: bool) -> bytes:
+def _request(port: int, body: Mapping[str, Any], *, keep: bool, key: str | None) -> bytes:
     content = json.dumps(body).encode()
     lines = (
         "POST /v1/completions HTTP/1.1",
@@ -254,6 +256,7 @@ def _request(port: int, body: Mapping[str, Any], *, keep: bool) -> bytes:
         "Content-Type: application/json",
         f"Content-Length: {len(content)}",
         f"Connection: {'keep-alive' if keep else 'close'}",
+        *([f"Authorization: Bearer {key}"] if key else []),
     )
     return "\r\n".join((*lines, "", "")).encode() + content
 
