@@ -2,8 +2,8 @@
 
 Usage: python benchmarks/serve.py [--model smollm2] [--peers DIR] [--python-server PYTHON] [--example-server FILE]
 [--only NAME,…] [--streams 1,8,16,32] [--turns 2] [--rounds 5] [--json FILE] [SECTION…]
-Sections: streams arrivals connect flood; all of them without any. Every turn starts its server anew and ends it, so that
-none idles beside another. docs/bench.md says what the others need. Times mean something on an idle machine only.
+Sections: streams arrivals connect flood; all of them without any. Every turn starts its server anew and ends it: none
+idles beside another. docs/bench.md says what the others need. Times mean something on an idle machine only.
 """
 
 import json
