@@ -159,7 +159,7 @@ def test_the_log_has_neither_keys_nor_what_was_asked(locked: tuple[Server, str])
     await_true(lambda: any(line["reason"] == "not HTTP" for line in server.events("refused")))
     log = server.log.read_text()
     assert secret not in log
-    assert "4711" not in log
+    assert "launch" not in log
 
 
 def test_prompts_are_logged_where_that_is_wanted(locked: tuple[Server, str], tmp_path: Path) -> None:

@@ -203,7 +203,7 @@ def test_a_flood_of_long_prompts_leaves_anothers_stream_its_pace(
 
 
 def gaps(server: Server, key: str) -> list[float]:
-    asked = {"prompt": "once", "max_tokens": 800, "stream": True}
+    asked = {"prompt": "once", "max_tokens": 500, "stream": True}
     found, before = [], 0.0
     with server.client(key) as client, client.stream("POST", ASK, json=asked) as answer:
         for line in answer.iter_lines():
