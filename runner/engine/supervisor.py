@@ -13,6 +13,7 @@ from ..engine_settings import EngineSettings
 from ..errors import EngineStopped, LoadFailed, RunnerError
 from .crash_report import CrashReport
 from .dispatch import Dispatch
+from .hearing import Ear
 from .ledger import Fail, Receive
 from .limits import Limits
 from .process import Process
@@ -37,8 +38,8 @@ class EngineProcess(Closing):
     they were: no token is lost or comes twice. A request that crashed it twice ends with an error; a process that keeps
     crashing is given up, and all that is asked of it fails with EngineCrashed.
 
-    All methods may be called from any thread. `receive` and `fail` of a request are called from one thread, and must be
-    quick and raise nothing. Raises LoadFailed for a file that cannot be opened.
+    All methods may be called from any thread. `receive` and `fail` of a request are called from one thread (`hear_in`
+    says otherwise), and must be quick and raise nothing. Raises LoadFailed for a file that cannot be opened.
     """
 
     def __init__(
@@ -119,6 +120,11 @@ class EngineProcess(Closing):
         stream = UpdateStream()
         id = self.submit(request, stream.put, fail=stream.put)
         return stream.started(lambda: self.cancel(id))
+
+    def hear_in(self, ear: Ear | None) -> None:
+        """From now on `receive` is called where `ear` watches for what the process says, but for what this engine says
+        itself; None is the engine's own thread again. No thread is woken then for each step."""
+        self._upkeep.hear_in(ear)
 
     def stats(self, seconds: float = 60.0) -> dict[str, float]:
         """The engine's numbers, by name, between two of its steps. Raises EngineCrashed if it does not answer."""

@@ -9,6 +9,7 @@ from ...store.closing import Closing
 from ..errors import RunnerError
 from .channel import Channel
 from .crash_report import CrashReport
+from .hearing import Ear, Hearing
 from .process import Process
 from .protocol import FromEngine
 from .watching import Watching
@@ -17,7 +18,7 @@ TICK = 1.0  # seconds between two looks at a process that says nothing
 
 
 class Owner(Protocol):
-    """Who uses the process. All methods are called from the thread that keeps it."""
+    """Who uses the process. All methods are called from the thread that keeps it, `received` also where an ear is."""
 
     def received(self, message: FromEngine, channel: Channel) -> None:
         """The process at the other end of `channel` says something."""
@@ -32,6 +33,14 @@ class Owner(Protocol):
         """There will be no more processes."""
 
 
+class Stuck(Exception):
+    """A call into llama.cpp takes too long."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(seconds)
+        self.seconds = seconds
+
+
 class Upkeep(Closing):
     """Keeps a process that `start` makes, until it is closed or its owner has enough.
 
@@ -44,6 +53,7 @@ class Upkeep(Closing):
         self._stuck = stuck
         self._watching = Watching()
         self._closing = False
+        self._ear: Ear | None = None
         self.pid: int | None = None
         # A daemon: a program that forgets to close it can end, and the process with it.
         self._thread = threading.Thread(target=self._run, name="llstore-engine", daemon=True)
@@ -51,6 +61,11 @@ class Upkeep(Closing):
 
     def wake(self) -> None:
         """Something is to be sent, or to be thought of, now."""
+        self._watching.wake()
+
+    def hear_in(self, ear: Ear | None) -> None:
+        """From now on messages are taken in where `ear` watches; None is this thread again."""
+        self._ear = ear
         self._watching.wake()
 
     def close(self) -> None:
@@ -93,16 +108,41 @@ class Upkeep(Closing):
         """Until it is gone, or has to go: why."""
         try:
             while not self._closing:
-                if self._watching.wait(process, TICK) and not self._heard(process):
+                ear = self._ear
+                if not (self._elsewhere(process, ear) if ear else self._here(process)):
                     return None
-                if process.box.seconds > self._stuck:
-                    process.kill()
-                    return f"stuck for {self._stuck:g} s"
-                self._owner.tick()
+        except Stuck as stuck:
+            process.kill()
+            return f"stuck for {stuck.seconds:g} s"
         except RunnerError as error:
             process.kill()
             return f"it said what it should not: {error}"
         return None
+
+    def _here(self, process: Process) -> bool:
+        """Takes in what it says, until it is gone (False) or that is to be done elsewhere."""
+        while not self._closing and self._ear is None:
+            if self._watching.wait(process, TICK) and not self._heard(process):
+                return False
+            self._look(process)
+        return True
+
+    def _elsewhere(self, process: Process, ear: Ear) -> bool:
+        """Has it taken in there, until it is gone (False) or that is to be done somewhere else."""
+        with Hearing(process, self._owner, ear, self._watching.wake) as hearing:
+            while not self._closing and self._ear is ear:
+                if hearing.error:
+                    raise hearing.error
+                if hearing.ended:
+                    return False
+                self._watching.wait(process, TICK, listen=False)
+                self._look(process)
+        return True
+
+    def _look(self, process: Process) -> None:
+        if process.box.seconds > self._stuck:
+            raise Stuck(self._stuck)
+        self._owner.tick()
 
     def _heard(self, process: Process) -> bool:
         messages = process.channel.receive()

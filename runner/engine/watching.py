@@ -35,13 +35,16 @@ class Watching(Closing):
             if self._open:
                 os.write(self._waking, b".")
 
-    def wait(self, process: Process | None, seconds: float) -> bool:
-        """Waits that long at most; whether the process has sent something. What it had no room for is sent, what it
-        printed is kept meanwhile."""
+    def wait(self, process: Process | None, seconds: float, *, listen: bool = True) -> bool:
+        """Waits that long at most; whether the process has sent something, if somebody is to `listen`. What it had no
+        room for is sent, what it printed is kept meanwhile."""
         poll = select.poll()
         poll.register(self._waiting, select.POLLIN)
         if process:
-            poll.register(process.channel, select.POLLIN | (select.POLLOUT if process.channel.unsent else 0))
+            wanted = (select.POLLIN if listen else 0) | (select.POLLOUT if process.channel.unsent else 0)
+            # Registered for nothing it would still be told of a hang-up, again and again.
+            if wanted:
+                poll.register(process.channel, wanted)
             if process.talks:
                 poll.register(process.output, select.POLLIN)
         ready = dict(poll.poll(max(0, int(seconds * 1000))))
@@ -55,4 +58,4 @@ class Watching(Closing):
         sent = ready.get(process.channel.fileno(), 0)
         if sent & select.POLLOUT:
             process.channel.flush()
-        return bool(sent & READABLE)
+        return bool(listen and sent & READABLE)

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 from starlette.responses import Response
@@ -62,6 +63,17 @@ class Teller(Protocol):
         """The event that ends a stream which cannot be completed."""
 
 
+class Wire(Protocol):
+    """A connection that a part of a body can be written to at once."""
+
+    @property
+    def writable(self) -> bool:
+        """Whether it can be written to: a client that does not keep up is waited for."""
+
+    def write_part(self, data: bytes) -> None:
+        """Writes a part of a body."""
+
+
 class Answering(Response):
     """The answer to a call. The call is cancelled when the client leaves before its end."""
 
@@ -69,12 +81,14 @@ class Answering(Response):
         self.flow = flow
         self.teller = teller
         self.answers = [Collected() for _ in flow.call.prompts]
+        self.wire: Wire | None = None
         self.background = None
         self.status_code = 200
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """An ASGI application."""
         scope["state"]["account"] = self.flow.account
+        self.wire = scope["state"].get("wire")
         watch = asyncio.create_task(self._watch(receive))
         try:
             await self.send_answer(send)
@@ -135,6 +149,8 @@ class Whole(Answering):
 class Stream(Answering):
     """Server-sent events: https://html.spec.whatwg.org/multipage/server-sent-events.html."""
 
+    _waits = False  # for what comes next, with all else sent
+
     async def send_answer(self, send: Send) -> None:
         """What fails before the first token is an error with a status of its own; later it is an event."""
         clock = _Clock(self.flow, HEAD_SECONDS)
@@ -152,10 +168,14 @@ class Stream(Answering):
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         data = self.teller.opening() + self._events(updates)
         clock.seconds = REMARK_SECONDS
+        if self.wire:
+            self.flow.direct = partial(self._write, self.wire, clock)
         while not self.complete:
             if data:
                 await send({"type": "http.response.body", "body": data, "more_body": True})
+            self._waits = True
             items = await self.flow.take()
+            self._waits = False
             clock.busy = True
             if self.flow.closed:
                 return
@@ -165,6 +185,17 @@ class Stream(Answering):
                 await send({"type": "http.response.body", "body": self.teller.failed(error.problem)})
                 return
         await send({"type": "http.response.body", "body": data + self.teller.closing(self.answers)})
+
+    def _write(self, wire: Wire, clock: "_Clock", number: int, update: Update) -> bool:
+        """Writes what has come, if all before it is written."""
+        if not self._waits or not wire.writable:
+            return False
+        clock.busy = True
+        self.answers[number].add(update)
+        data = self.teller.told(number, update)
+        if data:
+            wire.write_part(data)
+        return True
 
     def _events(self, updates: Iterable[tuple[int, Update]]) -> bytes:
         return b"".join(self.teller.told(number, update) for number, update in updates)

@@ -11,7 +11,6 @@ from typing import TypeVar
 from pydantic import BaseModel
 from starlette.requests import Request as HttpRequest
 
-from ..chat.ask import Ask
 from ..errors import RunnerError
 from ..observe.snapshot import CacheSnapshot, EngineSnapshot, Snapshot
 from ..sampling import MAX_SEED, Sampling
@@ -24,6 +23,7 @@ from .teller import Who
 _Made = TypeVar("_Made")
 PROMPTS = {"prompt", "messages", "input", "instructions"}  # what people wrote, of any request
 STATS_SECONDS = 2.0
+SHORT = 8192  # characters, which become tokens within a millisecond
 THREADS = 2  # templates and tokenizers: more would only take turns at the interpreter
 
 
@@ -57,9 +57,9 @@ class Desk:
         """What `make` makes, in a thread: the event loop goes on."""
         return await asyncio.get_running_loop().run_in_executor(self.threads, make)
 
-    async def tokens(self, asks: Sequence[Ask], model: ServedModel) -> list[tuple[int, ...]]:
-        """The tokens of what is asked. Raises TemplateFailed."""
-        return await self.aside(lambda: [tuple(ask.tokens(model.vocabulary)) for ask in asks])
+    async def made(self, make: Callable[[], _Made], *, size: int) -> _Made:
+        """What `make` makes of so many characters: at once where a thread would take longer to be told of it."""
+        return make() if size <= SHORT else await self.aside(make)
 
     def begin(self, call: Call) -> Flow:
         """Takes a call on; raises what Service.begin raises."""

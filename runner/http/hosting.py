@@ -91,6 +91,7 @@ class _Host:
                 task.cancel()
             await asyncio.gather(*beside, return_exceptions=True)
             desk.close()
+            service.close()
             self._flush()
         plan.log.write(events.Stopped(cut_off=service.sequences))
         return self._whole

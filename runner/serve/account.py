@@ -9,6 +9,9 @@ from ..errors import RunnerError
 from ..observe.metrics import FinishedRequest, StreamMetrics
 from .call import Call
 
+# Tokens that the metrics are told of at once: for each alone, they would cost a stream a tenth more.
+GAPS = 32
+
 
 @dataclass(slots=True)
 class Timeline:
@@ -18,15 +21,24 @@ class Timeline:
     latest: float = 0.0
     made: int = 0
     end: End | None = None
+    gaps: list[tuple[float, int]] = field(default_factory=list)  # that the metrics have not heard of
 
     def tokens(self, count: int, now: float, *, began: float) -> None:
         """So many came."""
         if self.latest:
-            self.metrics.token_gap(now - self.latest, count)
+            self.gaps.append((now - self.latest, count))
+            if len(self.gaps) >= GAPS:
+                self.tell()
         else:
             self.metrics.first_token(now - began, count)
         self.latest = now
         self.made += count
+
+    def tell(self) -> None:
+        """Lets the metrics know."""
+        for seconds, count in self.gaps:
+            self.metrics.token_gap(seconds, count)
+        self.gaps.clear()
 
 
 @dataclass(slots=True)
@@ -57,6 +69,7 @@ class Account:
                 self.first = now - self.began
         if item.end:
             answer.end = item.end
+            answer.tell()
             answer.metrics.finished(self._finished(number, item.end))
 
     def close(self) -> None:

@@ -28,6 +28,8 @@ class Flow:
         self._ids: dict[int, int] = {}
         self._box: Mailbox[Item] = Mailbox()
         self._closed = False
+        # Who takes updates at once, those without an end: True if it did. No task has to be woken then for a token.
+        self.direct: Callable[[int, Update], bool] | None = None
         self._settled = asyncio.Event()
 
     def start(self, post: Post, requests: list[Request]) -> None:
@@ -73,15 +75,19 @@ class Flow:
 
     def _arrived(self, number: int, item: Update | RunnerError) -> None:
         self.account.heard(number, item)
-        if not self._closed:
+        last = isinstance(item, RunnerError) or item.end is not None
+        if not self._closed and (last or not self._taken(number, item)):
             self._box.put((number, item))
-        if isinstance(item, RunnerError) or item.end:
+        if last:
             self.open -= 1
             self._ids.pop(number, None)
             if not self.open:
                 self._settled.set()
                 self.account.close()
                 self._over(self)
+
+    def _taken(self, number: int, item: Update | RunnerError) -> bool:
+        return self.direct is not None and isinstance(item, Update) and self.direct(number, item)
 
 
 def requests_of(call: Call, *, domain: str) -> list[Request]:

@@ -1,6 +1,7 @@
 """From an engine's thread into the event loop: all that a step made in one wake-up, to each task what is its own."""
 
 import asyncio
+import threading
 from collections import deque
 from collections.abc import Callable
 from typing import Generic, TypeVar
@@ -9,15 +10,20 @@ _Item = TypeVar("_Item")
 
 
 class Post:
-    """Calls what it is given in the event loop, in order."""
+    """Calls what it is given in the event loop, whose thread makes it; what comes from other threads, in order."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
+        self._thread = threading.get_ident()
         self._waiting: deque[tuple[Callable[[object], None], object]] = deque()
         self._called = False
 
     def put(self, receive: Callable[[_Item], None], item: _Item) -> None:
-        """`receive(item)` is called in the loop, soon. From any thread; once the loop is closed, nothing is."""
+        """`receive(item)` is called in the loop: at once from the loop's own thread, soon from any other. Once the loop
+        is closed, nothing is."""
+        if threading.get_ident() == self._thread:
+            receive(item)
+            return
         self._waiting.append((receive, item))  # type: ignore[arg-type]
         if not self._called:
             self._called = True

@@ -8,6 +8,7 @@ from typing import Literal
 from ..errors import Draining, InvalidSampling, PromptEmpty, PromptTooLong, QueueFull
 from .accounts import Accounts
 from .call import Call
+from .ear import LoopEar
 from .flow import Flow, requests_of
 from .models import Models
 from .post import Post
@@ -25,7 +26,10 @@ class Service:
         self.live = live
         self.accounts = accounts
         self.draining = False
-        self._post = Post(asyncio.get_running_loop())
+        loop = asyncio.get_running_loop()
+        self._post = Post(loop)
+        for model in models.served:
+            model.engine.hear_in(LoopEar(loop))
         self._flows: set[Flow] = set()
         self._turnover = Turnover()
         self._empty = asyncio.Event()
@@ -70,6 +74,11 @@ class Service:
         waiting = self.sequences
         if waiting + places > self._places:
             raise QueueFull(waiting, self._turnover.wait(self.live.rules.queue // 2, time.monotonic()))
+
+    def close(self) -> None:
+        """Leaves the engines to themselves."""
+        for model in self.models.served:
+            model.engine.hear_in(None)
 
     async def drain(self, seconds: float) -> bool:
         """Takes nothing more on; waits until all that was has ended, and says whether it has."""

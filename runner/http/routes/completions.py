@@ -4,6 +4,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from ...chat.ask import Raw
+from ...sampling import Sampling
 from ...serve.model import ServedModel
 from ..completion_teller import CompletionTeller
 from ..desk import Desk
@@ -26,15 +27,19 @@ def router(desk: Desk) -> APIRouter:
         """Continue texts, or tokens, as they stand."""
         order = Order.of(desk, body, request)
         prompts = _prompts(body, order.model)
-        asks = [Raw(prompt) for prompt in prompts if isinstance(prompt, str)]
-        read = iter(await desk.tokens(asks, order.model))
-        tokens = [next(read) if isinstance(prompt, str) else tuple(prompt) for prompt in prompts]
-        call = order.call(tokens, await desk.aside(lambda: body.sampling(logprobs=body.logprobs)))
-        last = order.last(call, asks[0] if asks else None)
+        size = sum(map(len, prompts)) + len(body.grammar or "")
+        tokens, sampling = await desk.made(lambda: _read(body, prompts, order.model), size=size)
+        call = order.call(tokens, sampling)
+        last = order.last(call, Raw(prompts[0]) if isinstance(prompts[0], str) else None)
         echoes = _echoes(prompts, order.model, body.answers) if body.echo else ()
         return order.answer(call, CompletionTeller(order.who("cmpl-"), last, echoes=echoes))
 
     return found
+
+
+def _read(body: CompletionRequest, prompts: Prompts, model: ServedModel) -> tuple[list[tuple[int, ...]], Sampling]:
+    found = [Raw(prompt).tokens(model.vocabulary) if isinstance(prompt, str) else prompt for prompt in prompts]
+    return list(map(tuple, found)), body.sampling(logprobs=body.logprobs)
 
 
 def _prompts(body: CompletionRequest, model: ServedModel) -> Prompts:
