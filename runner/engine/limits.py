@@ -24,7 +24,7 @@ class Limits:
     queue: int = 1024
     prefix_bytes: int = 1024 * MIB
     shelves: int = 2
-    pause: float = 0.1
+    pause: float = 0.25
     patience: float = 10.0
     strangers: float = 0.6
     ageing: float = 10.0
