@@ -30,8 +30,9 @@ class Order:
     def of(cls, desk: Desk, settings: Settings, request: HttpRequest) -> "Order":
         """Takes it. Raises Draining, QueueFull, ModelNotServed."""
         desk.note(request, settings)
-        desk.service.check_open()
-        return cls(desk, settings, desk.caller(request), desk.model(request, settings.model))
+        caller = desk.caller(request)
+        desk.service.check_open(caller.tenant)
+        return cls(desk, settings, caller, desk.model(request, settings.model))
 
     def call(self, tokens: Sequence[tuple[int, ...]], sampling: Sampling) -> Call:
         """The call that answers these prompts."""

@@ -3,14 +3,17 @@
 import asyncio
 import secrets
 import time
+from collections import Counter
 from typing import Literal
 
 from ..errors import Draining, InvalidSampling, PromptEmpty, PromptTooLong, QueueFull
+from ..tenants.tenant import Tenant
 from .accounts import Accounts
 from .call import Call
 from .ear import LoopEar
 from .flow import Flow, requests_of
 from .models import Models
+from .places import has_room
 from .post import Post
 from .rules import Live
 from .turnover import Turnover
@@ -57,7 +60,7 @@ class Service:
         """
         for prompt in call.prompts:
             _check_length(len(prompt.tokens), call.model.context)
-        self.check_open(len(call.prompts))
+        self.check_open(call.caller.tenant, len(call.prompts))
         flow = Flow(call, self.accounts.open(call), self._ended)
         self._flows.add(flow)
         self._turnover.began(time.monotonic())
@@ -65,15 +68,17 @@ class Service:
         flow.start(self._post, requests_of(call, domain=_domain(call)))
         return flow
 
-    def check_open(self, places: int = 1) -> None:
+    def check_open(self, tenant: Tenant, answers: int = 1) -> None:
         """Raises Draining, QueueFull or InvalidSampling if so many answers would be refused, whatever they are to."""
         if self.draining:
             raise Draining(self.live.rules.drain)
-        if places > self._places:
-            raise InvalidSampling(f"n is {places}; this server makes at most {self._places} answers at once")
-        waiting = self.sequences
-        if waiting + places > self._places:
-            raise QueueFull(waiting, self._turnover.wait(self.live.rules.queue // 2, time.monotonic()))
+        if answers > self._places:
+            raise InvalidSampling(f"n is {answers}; this server makes at most {self._places} answers at once")
+        taken: Counter[str] = Counter()
+        for flow in self._flows:
+            taken[flow.call.caller.tenant.name] += flow.open
+        if not has_room(taken, tenant.name, answers, places=self._places):
+            raise QueueFull(taken.total(), self._turnover.wait(self.live.rules.queue // 2, time.monotonic()))
 
     def close(self) -> None:
         """Leaves the engines to themselves."""
