@@ -10,6 +10,9 @@ from typing import Any
 FILENAME = "<template>"  # what Jinja calls code that it compiled from a string
 
 
+_ENDED = ("jinja2.", "json.", __name__.rpartition(".")[0])  # the modules in which a template spends its time
+
+
 class OutOfTime(BaseException):
     """Not an Exception, because Jinja's internals catch some of those."""
 
@@ -24,9 +27,11 @@ def deadline(seconds: float) -> Iterator[None]:
     end = time.monotonic() + seconds
 
     def check(frame: FrameType, event: str, _: Any) -> Any:
-        if time.monotonic() > end:
+        own = frame.f_code.co_filename == FILENAME
+        # What the garbage collector calls in between is not the template's: it would go on as if nothing had been.
+        if time.monotonic() > end and (own or frame.f_globals.get("__name__", "").startswith(_ENDED)):
             raise OutOfTime
-        return check if frame.f_code.co_filename == FILENAME else None
+        return check if own else None
 
     previous = sys.gettrace()
     sys.settrace(check)

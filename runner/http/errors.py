@@ -79,7 +79,7 @@ _ROWS: tuple[tuple[type[errors.RunnerError], int, str, str | None], ...] = (
     (errors.EngineCrashed, 503, OURS, "engine_crashed"),
     (errors.LoadFailed, 503, OURS, "model_not_loaded"),
 )
-_SETTINGS = frozenset(field.name for field in fields(Sampling))
+_SETTINGS = frozenset(field.name for field in fields(Sampling)) | {"n"}
 _SETTING = re.compile(r"(?:the )?(\w+)")
 _PARAMS = {errors.ModelNotServed: "model", errors.InvalidTool: "tools"}
 

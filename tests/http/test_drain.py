@@ -86,7 +86,7 @@ def test_a_second_signal_hastens_the_end(wide: Path, tmp_path: Path, number: int
 def test_settings_and_keys_are_read_again_and_streams_go_on(wide: Path, tmp_path: Path) -> None:
     config = tmp_path / "config" / "llstore.toml"
     config.parent.mkdir()
-    with busy(tmp_path, wide, 900) as (server, streams):
+    with busy(tmp_path, wide, 2000) as (server, streams):
         for text, error in (("[serve]\nqueue = 1\n", False), ("[serve]\nqueue = 'many'\n", True)):
             config.write_text(text)
             before = len(server.events("reloaded"))

@@ -16,7 +16,7 @@ from serving import Server, await_ready, children, serving
 
 ASK = "/v1/completions"
 SLOTS = 4
-LONG = 600  # tokens: the better part of a second
+LONG = 1200  # tokens: a second or two
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """Who may ask a server, and what of a request its log keeps."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -179,9 +180,9 @@ def test_prompts_are_logged_where_that_is_wanted(locked: tuple[Server, str], tmp
         )
     await_true(lambda: len([line for line in server.events("request") if "prompt" in line]) == 4)
     prompts = [line["prompt"] for line in server.events("request") if "prompt" in line]
-    assert prompts[:2] == ["once upon a time", "[5, 6, 7]"]
+    assert prompts[:2] == ['{"prompt":"once upon a time"}', '{"prompt":[5,6,7]}']
     assert len(prompts[2]) == 500
-    assert prompts[3] == "system: be brief\nuser: line\nline"
+    assert [said["content"] for said in json.loads(prompts[3])["messages"]] == ["be brief", "line\nline"]
 
 
 def test_a_settings_file_that_is_wrong_changes_nothing(locked: tuple[Server, str]) -> None:

@@ -178,10 +178,18 @@ def test_calls_of_tools_and_a_full_server_are_as_it_says(guarded: Guarded) -> No
     told = document(guarded)
     with guarded.server.client(guarded.free) as http:
         called = {**HELLO, "tools": [TOOL], "tool_choice": "required", "max_tokens": 100}
-        for status, body in ((200, called), (503, {**HELLO, "n": 128})):
-            answer = http.post("/v1/chat/completions", json=body)
-            assert answer.status_code == status, answer.text
-            check(answer, told, "/v1/chat/completions")
+        check(answered(http, called, 200), told, "/v1/chat/completions")
+        full = {**HELLO, "n": 4, "max_tokens": 400, "ignore_eos": True, "stream": True}
+        with http.stream("POST", "/v1/chat/completions", json=full) as stream:
+            next(stream.iter_bytes())
+            check(answered(http, HELLO, 503), told, "/v1/chat/completions")
+        check(answered(http, {**HELLO, "n": 128}, 400), told, "/v1/chat/completions")
+
+
+def answered(http: httpx.Client, body: dict[str, Any], status: int) -> httpx.Response:
+    answer = http.post("/v1/chat/completions", json=body)
+    assert answer.status_code == status, answer.text
+    return answer
 
 
 def test_nothing_that_it_allows_or_forbids_is_a_fault(small: Server, tmp_path: Path) -> None:
