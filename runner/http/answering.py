@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -74,7 +75,7 @@ class Wire(Protocol):
         """Writes a part of a body."""
 
 
-class Answering(Response):
+class Answering(Response, ABC):
     """The answer to a call. The call is cancelled when the client leaves before its end."""
 
     def __init__(self, flow: Flow, teller: Teller) -> None:
@@ -98,9 +99,9 @@ class Answering(Response):
             # The log is to say how it ended.
             await self.flow.settle(SETTLE_SECONDS)
 
+    @abstractmethod
     async def send_answer(self, send: Send) -> None:
         """Sends status, headers and body."""
-        raise NotImplementedError
 
     async def _watch(self, receive: Receive) -> None:
         while (await receive())["type"] != "http.disconnect":

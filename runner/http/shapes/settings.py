@@ -1,5 +1,6 @@
 """The settings of an answer as clients send them."""
 
+from abc import abstractmethod
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -55,9 +56,9 @@ class Settings(Shape):
     metadata: dict[str, str] | None = Field(default=None, description="Accepted, and without effect.")
 
     @property
+    @abstractmethod
     def asked_tokens(self) -> int | None:
         """The most tokens of an answer, if the client says so."""
-        raise NotImplementedError
 
     @property
     def answers(self) -> int:
