@@ -80,13 +80,13 @@ def test_the_client_of_openai(server: Server, run: Run) -> None:
 
 
 @pytest.fixture(scope="module")
-def scarce(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, dict[str, str]]]:
+def scarce(wide: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, dict[str, str]]]:
     """A server of 64 places, and the keys of a tenant that may ask for one thing at a time and of one that may all."""
     home = tmp_path_factory.mktemp("scarce")
     limits = {"one": ("--concurrency", "1"), "all": ()}
     keys = {name: llstore(home, "key", "create", name, *more).stdout.strip() for name, more in limits.items()}
-    flags = ("--parallel", "4", "--queue", "60", "--ctx", "512", "--threads", "1")
-    with serving(home, tiny, *flags) as found:
+    flags = ("--parallel", "4", "--queue", "60", "--ctx", "8192", "--threads", "1")
+    with serving(home, wide, *flags) as found:
         yield found, keys
 
 
