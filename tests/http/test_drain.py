@@ -45,7 +45,7 @@ def error_of(event: str) -> Any:
 
 
 def test_what_was_taken_on_is_finished_and_what_is_new_is_sent_away(wide: Path, tmp_path: Path) -> None:
-    with busy(tmp_path, wide, 1000) as (server, streams):
+    with busy(tmp_path, wide, 2500, "--drain", "120") as (server, streams):
         kept = server.client()
         kept.get("/health")
         server.process.send_signal(signal.SIGTERM)
@@ -60,7 +60,7 @@ def test_what_was_taken_on_is_finished_and_what_is_new_is_sent_away(wide: Path, 
         assert not any(stream.done() for stream in streams)
         assert all(stream.result()[-1] == "[DONE]" for stream in streams)
         assert all(len(stream.result()) > 300 for stream in streams)
-        assert server.process.wait(30) == 0
+        assert server.process.wait(120) == 0
         assert server.events("stopped")[-1]["cut_off"] == 0
 
 
