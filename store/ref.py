@@ -1,6 +1,7 @@
 """What a person types to mean a model: a digest, a digest prefix, a name, or a name with its digest."""
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from .digest import Digest
@@ -64,6 +65,17 @@ def parse_ref(text: str) -> Ref:
     if text.startswith((".", "/", "~")) or text.endswith(".gguf"):
         raise InvalidRef(f"not a ref: {text[:80]!r}", hint="a file is put into the store first: llstore put FILE")
     return Name.parse(text)
+
+
+def means(text: str, digest: Digest, names: Collection[Name] = ()) -> bool:
+    """Whether `text` is a ref of the model with this digest, or one of these names of it."""
+    try:
+        ref = parse_ref(text)
+    except InvalidRef:
+        return False
+    if isinstance(ref, Name):
+        return ref in names
+    return digest.hex.startswith(ref.hex)
 
 
 def _digest(text: str) -> Digest:

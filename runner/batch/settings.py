@@ -4,7 +4,8 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from ...store import Digest, Name, Prefix, StoreError, parse_ref
+from ...store import Digest, Name
+from ...store.ref import means
 from ..sampling import Sampling
 
 
@@ -27,13 +28,7 @@ class BatchSettings:
 
     def is_model(self, text: str) -> bool:
         """Whether a line that asks for the model `text` means this one."""
-        try:
-            ref = parse_ref(text)
-        except StoreError:
-            return False
-        if isinstance(ref, Name):
-            return ref == self.name
-        return self.model.hex.startswith(ref.hex) if isinstance(ref, Prefix) else ref == self.model
+        return means(text, self.model, (self.name,) if self.name else ())
 
     def document(self) -> dict[str, Any]:
         """It as plain data: two batches with the same may share an output. A name may move, so it is no part of it."""

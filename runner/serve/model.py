@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...store import Digest, Manifest, Name, Prefix, StoreError, parse_ref
+from ...store import Digest, Manifest, Name
 from ...store.closing import Closing
 from ...store.manifest import FileEntry
+from ...store.ref import means
 from ..engine.limits import Limits
 from ..engine.restarts import Keeping
 from ..engine.supervisor import EngineProcess
@@ -40,13 +41,7 @@ class Identity:
 
     def answers_to(self, text: str) -> bool:
         """Whether `text` is a ref of this model."""
-        try:
-            ref = parse_ref(text)
-        except StoreError:
-            return False
-        if isinstance(ref, Name):
-            return ref in self.names
-        return self.digest.hex.startswith(ref.hex) if isinstance(ref, Prefix) else ref == self.digest
+        return means(text, self.digest, self.names)
 
 
 class ServedModel(Closing):
