@@ -83,6 +83,13 @@ def test_run_refuses_what_does_not_pass_unless_told_otherwise(llstore: Command, 
     assert unchecked.returncode < 0
 
 
+def test_what_does_not_pass_is_not_served(llstore: Command, wrong: Path) -> None:
+    digest = llstore("put", wrong).stdout.strip()
+    refusal = llstore("serve", digest, "--port", "0")
+    assert (refusal.returncode, len(refusal.stderr.splitlines()), refusal.stdout) == (7, 1, "")
+    assert digest in refusal.stderr
+
+
 def test_a_batch_of_what_does_not_pass_is_not_begun(llstore: Command, wrong: Path, tmp_path: Path) -> None:
     llstore("put", wrong, "--name", "t/wrong")
     (tmp_path / "in.jsonl").write_text('{"prompt": "hi"}\n')
