@@ -60,7 +60,7 @@ def ours(digest: str, home: Path) -> Server:
         words = ("serve", digest, "--port", place.port, *slots, *engine, *attention)
         return [sys.executable, "-m", "llstore.cli", *map(str, words)]
 
-    body = {"model": digest, "ignore_eos": True}
+    body = {"model": digest, "ignore_eos": True, "cache_prompt": False}
     return Server(OURS, command, "/ready", body, environment={"LLSTORE_HOME": str(home)})
 
 

@@ -21,6 +21,8 @@ def plain(value: Any) -> Json:
     if isinstance(value, Mapping):
         return [[plain(key), plain(item)] for key, item in value.items()]
     if isinstance(value, list | tuple | set | frozenset):
+        if set(map(type, value)) == {int}:  # token ids: many
+            return list(value)
         return [plain(item) for item in value]
     raise InvalidMessage(f"a {type(value).__name__} cannot be sent to an engine")
 

@@ -245,7 +245,7 @@ class Engine(Closing):
 
     def _leave(self, sequence: Sequence, reason: Reason, *, error: str = "") -> End:
         self._scheduler.remove(sequence)
-        self._kv.leave(sequence, keep=reason != "error")
+        self._kv.leave(sequence, keep=sequence.request.kept and reason != "error")
         self._answers.pop(sequence.id).close()
         del self._sequences[sequence.id]
         queue, prefill, decode = sequence.stages(self._clock())

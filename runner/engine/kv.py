@@ -5,12 +5,13 @@ from typing import TYPE_CHECKING
 
 from .limits import Limits
 from .prefixes import Prefix, Prefixes, common, ids, worthwhile
+from .scratch import Scratch
 from .sequence import Sequence
 from .shelf import Shelf
 from .slots import Move, Slots
 
 if TYPE_CHECKING:
-    from ..llama.context import LlamaContext
+    from ..llama.context import LlamaContext, State
 
 
 class Kv:
@@ -25,6 +26,7 @@ class Kv:
         self._prefixes = Prefixes(limits.prefix_bytes)
         self._remembers = limits.prefix_bytes > 0
         self._shelf = Shelf(range(context.settings.parallel, len(context.lengths)))
+        self._scratch = Scratch()
 
     @property
     def idle(self) -> range:
@@ -94,7 +96,7 @@ class Kv:
         if self._context.window and length > self._context.window:
             self._context.copy(source, target)
         else:
-            self._context.restore(target, self._context.save(source), length)
+            self._context.restore(target, self._context.save(source, self._scratch.room), length)
 
     def _shared(self, sequence: Sequence, other: Sequence) -> int:
         """How many tokens in the KV of another a sequence begins with and may use."""
@@ -128,17 +130,14 @@ class Kv:
     def _make(self, moves: list[Move]) -> None:
         for move in moves:
             length = self._context.lengths[move.source]
-            state = self._context.save(move.source)
+            state = self._context.save(move.source, self._scratch.room)
             if move.swap:
-                self._copy(move.target, move.source)
+                self._put(move.source, self._context.save(move.target), self._context.lengths[move.target])
             else:
                 self._context.trim(move.source, 0)
             self._put(move.target, state, length)
 
-    def _copy(self, source: int, target: int) -> None:
-        self._put(target, self._context.save(source), self._context.lengths[source])
-
-    def _put(self, slot: int, state: bytearray, length: int) -> None:
+    def _put(self, slot: int, state: "State", length: int) -> None:
         if length:
             self._context.restore(slot, state, length)
         else:

@@ -3,9 +3,12 @@
 from collections import OrderedDict
 from collections.abc import Sequence as Tokens
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from ..llama.context import State
 
 Ids = np.ndarray[Any, np.dtype[np.int32]]
 # To bring back the KV of so many tokens takes about as long as to read one.
@@ -17,7 +20,7 @@ class Prefix:
     """Tokens and the KV state that they left. Only requests of `domain` may use it; its first `public` tokens, all."""
 
     tokens: Ids
-    state: bytearray
+    state: "State"
     domain: str
     public: int
 
@@ -38,7 +41,7 @@ class Prefixes:
         self._kept: OrderedDict[object, Prefix] = OrderedDict()
         self.bytes = 0
 
-    def keep(self, tokens: Tokens[int], state: bytearray, *, domain: str, public: int) -> None:
+    def keep(self, tokens: Tokens[int], state: "State", *, domain: str, public: int) -> None:
         """Remember what a request has left; what it extends is forgotten."""
         prefix = Prefix(ids(tokens), state, domain, public)
         for key, old in list(self._kept.items()):
@@ -63,7 +66,7 @@ class Prefixes:
         self._kept.move_to_end(best[0])
         return self._kept[best[0]], best[1]
 
-    def park(self, request: int, tokens: Tokens[int], state: bytearray) -> None:
+    def park(self, request: int, tokens: Tokens[int], state: "State") -> None:
         """Keep the state of a request that waits for a slot again."""
         self._add(request, Prefix(ids(tokens), state, "", 0))
 

@@ -14,8 +14,9 @@ class Request:
 
     `share` is whose part of the engine it uses: owners get equal parts, counted in tokens, times their `weight`.
     A higher `priority` goes first. `domain` is who trusts whom: the KV of a prompt is reused inside a domain only, but
-    for its first `public` tokens, which are declared to be no secret. `seconds` is how long it may take from its
-    submission. Nobody reads the answer of a `patient` one while it grows: that it goes on smoothly is not worth time.
+    for its first `public` tokens, which are declared to be no secret. What a request leaves in the KV cache is `kept`
+    for later ones, or not. `seconds` is how long it may take from its submission. Nobody reads the answer of a
+    `patient` one while it grows: that it goes on smoothly is not worth time.
     `generated` are tokens that it has already, from an engine that crashed; `alone` keeps it out of batches.
     """
 
@@ -26,6 +27,7 @@ class Request:
     priority: int = 0
     domain: str = ""
     public: int = 0
+    kept: bool = True
     seconds: float | None = None
     patient: bool = False
     generated: tuple[int, ...] = ()

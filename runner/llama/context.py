@@ -1,7 +1,7 @@
 """What a model has read so far: the KV cache of several sequences, each in a slot of its own."""
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ _logits = quick.llama_get_logits
 _logits.restype, _logits.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
 
 Logits = np.ndarray[Any, np.dtype[np.float32]]
+State = bytearray | memoryview  # that can be written
 
 
 class LlamaContext(Closing):
@@ -162,16 +163,19 @@ class LlamaContext(Closing):
         self.lengths[slot] = length if kept else 0
         return kept or length == 0
 
-    def save(self, slot: int) -> bytearray:
-        """The KV state of a slot, to be given back to `restore` of a context with the same model and settings."""
+    def save(self, slot: int, memory: Callable[[int], State] = bytearray) -> State:
+        """The KV state of a slot, to be given back to `restore` of a context with the same model and settings.
+
+        `memory` gives it as many bytes as it needs.
+        """
         size = int(ll.llama_state_seq_get_size(self.handle, self._known(slot)))
-        state = bytearray(size)
+        state = memory(size)
         buffer = (ctypes.c_uint8 * size).from_buffer(state)
         if ll.llama_state_seq_get_data(self.handle, buffer, size, slot) != size:
             raise DecodeFailed(f"llama.cpp cannot save slot {slot}")
         return state
 
-    def restore(self, slot: int, state: bytearray, length: int) -> None:
+    def restore(self, slot: int, state: State, length: int) -> None:
         """Puts the `length` tokens of a saved state, one of our own, into a slot, in place of what it held."""
         self.trim(slot, 0)
         buffer = (ctypes.c_uint8 * len(state)).from_buffer(state)

@@ -104,4 +104,5 @@ def _request(call: Call, prompt: Prompt, domain: str) -> Request:
         weight=tenant.share,
         priority=tenant.priority,
         domain=domain,
+        kept=not call.fresh,
     )

@@ -118,6 +118,6 @@ def _check_length(tokens: int, context: int) -> None:
 
 
 def _domain(call: Call) -> str:
-    # A domain that nobody else is in: nothing is found there, and what is left there is found by nobody.
+    # A domain that nobody else is in: nothing is found there.
     tenant = call.caller.tenant.name
     return f"{tenant}/{secrets.token_hex(8)}" if call.fresh else tenant

@@ -176,6 +176,16 @@ def test_a_domain_learns_nothing_of_the_prompts_of_another(small: LlamaModel) ->
     assert reused[3] == len(secret.prompt) - 1
 
 
+def test_what_is_not_kept_is_found_by_nobody(small: LlamaModel) -> None:
+    request = greedy(small, "Once upon a time there was a lighthouse keeper. " * 4)
+    with Engine(small, settings()) as engine:
+        answers = Answers()
+        for id, kept in ((0, False), (1, True), (2, True)):
+            engine.submit(id, replace(request, kept=kept))
+            run(engine, answers)
+    assert [answers.ends[id].reused_tokens for id in (0, 1, 2)] == [0, 0, len(request.prompt) - 1]
+
+
 def test_a_public_beginning_is_shared_and_no_more(small: LlamaModel) -> None:
     system = "You are a helpful assistant of the town library. Answer briefly and kindly. " * 4
     one = greedy(
