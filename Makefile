@@ -27,15 +27,18 @@ check: $(VENV)/dev.stamp
 
 # The fault lab's long campaigns, 20 minutes at most; `make soak KILLS=1000 SOAK_SECONDS=4500` for more of them.
 # Then a race of writers and collectors, ten minutes of mutated headers, and every vocabulary read as gguf-py reads it.
+# Then a server that is asked all that its OpenAPI document allows, and by a thousand clients at once.
 KILLS ?= 200
 SOAK_SECONDS ?= 1200
 FUZZ_SECONDS ?= 600
+SERVE_SECONDS ?= 3600
 soak: $(VENV)/dev.stamp
 	LLSTORE_SOAK=1 LLSTORE_KILLS=$(KILLS) LLSTORE_SEEDS=2 LLSTORE_LAB_BYTES=1006632960 \
 		timeout $(SOAK_SECONDS) $(BIN)/python -m pytest tests/lab --durations=12 \
 		--ignore=tests/lab/test_gate_fuzz.py --ignore=tests/lab/test_race.py
 	LLSTORE_SOAK=1 LLSTORE_FUZZ_SECONDS=$(FUZZ_SECONDS) timeout $$(($(FUZZ_SECONDS) * 5 / 4 + 400)) \
 		$(BIN)/python -m pytest tests/lab/test_race.py tests/lab/test_gate_fuzz.py tests/store/test_gguf_vocabs.py --durations=5
+	LLSTORE_SOAK=1 timeout $(SERVE_SECONDS) $(BIN)/python -m pytest tests/http/test_openapi.py tests/http/test_many_clients.py
 
 # LLSTORE_PEERS=DIR holds llama-bench, llama-batched-bench and llama-server (docs/bench.md); without it the engine runs alone.
 bench: $(VENV)/bench.stamp
@@ -46,6 +49,7 @@ bench: $(VENV)/bench.stamp
 	$(BIN)/python benchmarks/first_token.py
 	for model in smollm2 gemma; do $(BIN)/python benchmarks/engine.py --model $$model || exit 1; done
 	for model in smollm2 gemma; do $(BIN)/python benchmarks/same_text.py --model $$model || exit 1; done
+	for model in smollm2 gemma; do $(BIN)/python benchmarks/serve.py --model $$model || exit 1; done
 
 clean:
 	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
@@ -60,7 +64,7 @@ $(VENV)/run.stamp: constraints.txt
 # Installed as a wheel, as users have it: a module missing from the wheel shows at once.
 $(VENV)/llstore.stamp: $(VENV)/run.stamp $(SOURCES)
 	rm -rf build
-	$(PIP) ".[run]"
+	$(PIP) ".[serve]"
 	$(PIP) --force-reinstall --no-deps .
 	touch $@
 

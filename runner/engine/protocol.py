@@ -21,6 +21,8 @@ from .request import End, Logprob, Request, TokenLogprobs, Update
 
 MAX_FRAME = 64 * 1024 * 1024  # bytes; a prompt of a million tokens takes eight
 _LENGTH = struct.Struct("!I")
+_json = json.JSONEncoder(separators=(",", ":")).encode
+_quoted = json.encoder.encode_basestring_ascii
 _END = tuple(field.name for field in fields(End))
 
 
@@ -117,7 +119,8 @@ _ERRORS: dict[str, type[RunnerError]] = {
 
 def encode(message: Message) -> bytes:
     """The frame of a message. Raises InvalidMessage if it is too large."""
-    payload = json.dumps([type(message).__name__, _body(message)], separators=(",", ":")).encode()
+    text = _updates(message) if isinstance(message, Updates) else _json([type(message).__name__, _body(message)])
+    payload = text.encode()
     if len(payload) > MAX_FRAME:
         raise InvalidMessage(f"a message of {len(payload)} bytes; an engine takes {MAX_FRAME}")
     return _LENGTH.pack(len(payload)) + payload
@@ -141,9 +144,12 @@ class Frames:
     def __init__(self) -> None:
         self._held = bytearray()
 
-    def feed(self, data: bytes) -> Iterator[bytes]:
-        """The payloads that `data` completes. Raises InvalidMessage for one that is too long."""
+    def feed(self, data: bytes | memoryview) -> Iterator[bytes]:
+        """The payloads that `data`, which is copied, completes; to iterate raises InvalidMessage for one too long."""
         self._held += data
+        return self._whole()
+
+    def _whole(self) -> Iterator[bytes]:
         start = 0
         while len(self._held) - start >= _LENGTH.size:
             (length,) = _LENGTH.unpack_from(self._held, start)
@@ -159,8 +165,6 @@ class Frames:
 
 def _body(message: Message) -> Json:
     match message:
-        case Updates(updates):
-            return cast(Json, [_update_row(update) for update in updates])
         case Refused(id, error):
             return [id, _error_row(error)]
         case Failed(error):
@@ -183,12 +187,17 @@ def _message(kind: Any, body: Any) -> Message:
 # Updates are most of what is said: rows without names, written and read by hand.
 
 
-def _update_row(update: Update) -> list[Any]:
-    row: list[Any] = [update.request, update.tokens, update.text]
-    if update.end or update.logprobs:
-        row.append(_end_row(update.end) if update.end else None)
-        row.append([[(t.token, t.logprob) for t in (each.chosen, *each.top)] for each in update.logprobs])
-    return row
+def _updates(message: Updates) -> str:
+    return f'["Updates",[{",".join(map(_update_row, message.updates))}]]'
+
+
+def _update_row(update: Update) -> str:
+    head = f"{update.request},{list(update.tokens)},{_quoted(update.text)}"
+    if not (update.end or update.logprobs):
+        return f"[{head}]"
+    end = _end_row(update.end) if update.end else None
+    logprobs = [[(t.token, t.logprob) for t in (each.chosen, *each.top)] for each in update.logprobs]
+    return f"[{head},{_json(end)},{_json(logprobs)}]"
 
 
 def _update(row: Any) -> Update:
