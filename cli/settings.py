@@ -24,6 +24,7 @@ _TABLES = {
     },
 }
 _SERVE_SIZES = ("max_body", "max_head")
+_SERVE_NONE = ("queue", "drain")  # may be 0
 _SERVE_NUMBERS = ("queue", "connections", "drain", "head_seconds", "body_seconds", "stall_seconds", "idle_seconds")
 # A project's file comes with a checkout: it may say what to use, not how safely or where to keep it.
 _TRUST = {"profile", "ca"}
@@ -92,7 +93,9 @@ def _refuse_trust(url: object) -> None:
 def serve_table() -> dict[str, Any]:
     """What the user's own file says of serving; raises InvalidSettings."""
     found = _table(_read(_folders()[0] / FILE, _USER_KEYS), "serve")
-    numbers = {name: _number(f"serve.{name}", found, 0.0) for name in _SERVE_NUMBERS if name in found}
+    numbers = {
+        name: _number(f"serve.{name}", found, 0.0, zero=name in _SERVE_NONE) for name in _SERVE_NUMBERS if name in found
+    }
     sizes = {name: _size(f"serve.{name}", found) for name in _SERVE_SIZES if name in found}
     hosts = found.get("hosts", [])
     if not isinstance(hosts, list) or not all(isinstance(host, str) for host in hosts):
@@ -138,14 +141,14 @@ def _pace(table: dict[str, Any]) -> Pace:
     )
 
 
-def _number(name: str, table: dict[str, Any], usual: float) -> float:
+def _number(name: str, table: dict[str, Any], usual: float, *, zero: bool = False) -> float:
     name, found = _given(name, table)
     try:
         number = usual if found is None else float(found)
     except (TypeError, ValueError):
-        number = 0.0
-    if not 0 < number < float("inf"):
-        raise InvalidSettings(f"{name} must be a number above 0, not {found!r}")
+        number = -1.0
+    if not 0 <= number < float("inf") or (number == 0 and not zero):
+        raise InvalidSettings(f"{name} must be a number {'from 0 on' if zero else 'above 0'}, not {found!r}")
     return number
 
 
@@ -203,7 +206,8 @@ def _read(path: Path, allowed: set[str]) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise InvalidSettings(f"cannot read {path}: {error}") from error
     if unknown := sorted(set(found) - allowed):
-        raise InvalidSettings(
-            f"{path} may not set {', '.join(unknown)}", hint=f"it may set {', '.join(sorted(allowed))}"
-        )
+        hint = f"it may set {', '.join(sorted(allowed))}"
+        if elsewhere := sorted(set(unknown) & _USER_KEYS):
+            hint += f"; {_folders()[0] / FILE} may set {', '.join(elsewhere)}"
+        raise InvalidSettings(f"{path} may not set {', '.join(unknown)}", hint=hint)
     return found

@@ -118,7 +118,7 @@ class QueueFull(RunnerError):
     """An engine has as many requests waiting as it may; `retry_after` is in seconds."""
 
     def __init__(self, waiting: int, retry_after: float) -> None:
-        super().__init__(f"{waiting} requests wait already", hint=f"try again in {retry_after:.0f} s")
+        super().__init__(f"{waiting} requests are there already", hint=f"try again in {retry_after:.0f} s")
         self.waiting = waiting
         self.retry_after = retry_after
 
@@ -128,7 +128,7 @@ class ModelNotServed(RunnerError):
 
     def __init__(self, asked: str | None, near: tuple[str, ...]) -> None:
         said = f"the model {asked[:200]!r} is not served here" if asked else "no model is named"
-        super().__init__(said, hint=f"there is {', '.join(near)}" if near else "")
+        super().__init__(said, hint=f"there is {', '.join(near)}" if near else "there is none that this key may use")
         self.near = ", ".join(near)
 
 

@@ -66,6 +66,7 @@ def checked(url: str) -> str:
     # A URL with a password would be printed, and so would not be shown even here.
     if not usable or parts.username is not None or parts.query or parts.fragment or not url.isprintable() or " " in url:
         raise InvalidCall(
-            "not the address of a server", hint="http://HOST:PORT or https://HOST, a key goes into options"
+            "not the address of a server",
+            hint="http://HOST:PORT or https://HOST; a key goes into options; InferenceClient.at(HOST, PORT) makes one",
         )
     return url.rstrip("/").removesuffix("/v1").rstrip("/")

@@ -70,7 +70,7 @@ class _Host:
         self._usage = UsageTally()
         self._stopping = asyncio.Event()
         self._hurry = asyncio.Event()
-        self._whole = True
+        self._cut_off = 0  # answers that were not finished
 
     async def run(self) -> bool:
         """Until it was told to stop."""
@@ -93,8 +93,8 @@ class _Host:
             desk.close()
             service.close()
             self._flush()
-        plan.log.write(events.Stopped(cut_off=service.sequences))
-        return self._whole
+        plan.log.write(events.Stopped(cut_off=self._cut_off))
+        return not self._cut_off
 
     async def _await_stop(self, service: Service, server: HttpServer) -> None:
         await self._stopping.wait()
@@ -103,8 +103,8 @@ class _Host:
         drained = asyncio.create_task(service.drain(seconds))
         hurry = asyncio.create_task(self._hurry.wait())
         await asyncio.wait((drained, hurry), return_when=asyncio.FIRST_COMPLETED)
-        self._whole = drained.done() and drained.result()
-        if not self._whole:
+        if not (drained.done() and drained.result()):
+            self._cut_off = service.sequences
             service.cut_off()
             # What hastened this end leaves time to tell everybody of it; the next one does not.
             self._hurry.clear()

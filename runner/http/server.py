@@ -70,8 +70,10 @@ def listen(host: str, port: int, *, backlog: int = 2048) -> list[socket.socket]:
             # On port 0 all addresses get the one that the first was given.
             one.bind((address[0], found[0].getsockname()[1] if port == 0 and len(found) > 1 else port, *address[2:]))
             one.listen(backlog)
-    except BaseException:
+    except BaseException as error:
         for one in found:
             one.close()
+        if isinstance(error, OSError):
+            error.filename = f"{host}:{port}"  # the system does not say where
         raise
     return found

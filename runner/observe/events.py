@@ -125,7 +125,7 @@ class Draining(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stopped(Event):
-    """The server has stopped; `cut_off` requests had not ended."""
+    """The server has stopped; `cut_off` answers had not ended."""
 
     event: ClassVar[str] = "stopped"
 

@@ -50,7 +50,7 @@ class ToolPlan:
     def sampling(self, wanted: Sampling, model: "LlamaModel") -> Sampling:
         """`wanted` as this plan needs it. Raises InvalidTool when both have a grammar."""
         if self.grammar and wanted.grammar:
-            raise InvalidTool("tools that must be called decide the form of the answer, and so does a grammar")
+            raise InvalidTool("tools and a grammar, or a response_format, cannot both decide the form of an answer")
         shown = {token for mark in self.marks if (token := _special(model, mark)) is not None}
         return replace(
             wanted,

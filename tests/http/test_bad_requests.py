@@ -346,6 +346,14 @@ def test_other_escapes_are_text(http: httpx.Client, text: str) -> None:
     assert http.post("/detokenize", json={"tokens": tokens}).json()["content"] == json.loads(body)["content"]
 
 
+def test_special_tokens_have_names(http: httpx.Client) -> None:
+    asked = {"content": "<|im_start|>user", "parse_special": True}
+    tokens = http.post("/tokenize", json=asked).json()["tokens"]
+    pieces = http.post("/tokenize", json={**asked, "with_pieces": True}).json()["tokens"]
+    assert pieces[0] == {"id": tokens[0], "piece": "<|im_start|>"}
+    assert http.post("/detokenize", json={"tokens": tokens}).json()["content"] == asked["content"]
+
+
 def test_of_a_key_that_stands_twice_the_last_counts(http: httpx.Client) -> None:
     body = json.dumps(HELLO)[:-1]
     assert posted(http, f'{body}, "n": 2, "n": 1}}').status_code == 200

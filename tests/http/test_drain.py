@@ -70,6 +70,7 @@ def test_what_is_not_finished_in_time_is_told_so(wide: Path, tmp_path: Path) -> 
         assert server.stop() == 1
         assert 0.5 <= time.monotonic() - began < 8
         assert [error_of(stream.result()[-1]) for stream in streams] == ["draining"] * len(streams)
+        assert server.events("stopped")[-1]["cut_off"] == len(streams)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -262,7 +262,7 @@ def test_a_full_queue_refuses_and_says_when_to_come_back() -> None:
     bench.submit(5, 5)
     bench.submit(5, 5)
     request = Request((1,), Sampling())
-    with pytest.raises(QueueFull, match="2 requests wait") as refused:
+    with pytest.raises(QueueFull, match="2 requests are there already") as refused:
         bench.scheduler.submit(Sequence.of(9, request, now=0, exact=False), retry_after=7)
     assert refused.value.retry_after == 7
 

@@ -38,14 +38,14 @@ def router(desk: Desk) -> APIRouter:
         if any(token >= size for token in body.tokens):
             said = f"the vocabulary has {size} tokens, there is no {max(body.tokens)}"
             raise ApiError(Problem(400, said, param="tokens", code="invalid_value"))
-        pieces = await desk.aside(lambda: b"".join(map(model.vocabulary.piece, body.tokens)))
+        pieces = await desk.aside(lambda: b"".join(map(model.vocabulary.mark, body.tokens)))
         return JSONResponse({"content": pieces.decode("utf-8", errors="replace")})
 
     return found
 
 
 def _piece(token: int, model: ServedModel) -> dict[str, Any]:
-    data = model.vocabulary.piece(token)
+    data = model.vocabulary.mark(token)
     try:
         return {"id": token, "piece": data.decode()}
     except UnicodeDecodeError:
