@@ -8,6 +8,8 @@ import logging
 from dataclasses import dataclass
 from typing import ClassVar
 
+_KEPT_OUT = (401, 403, 429, 503)  # statuses
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
@@ -49,25 +51,21 @@ class Request(Event):
 
     @property
     def level(self) -> int:
-        """What is the server's fault is an error."""
+        """What is the server's fault is an error; who was kept out, or came too often, may matter to somebody."""
+        if self.status in _KEPT_OUT:
+            return logging.WARNING
         return logging.ERROR if self.status >= 500 else logging.INFO
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refused(Event):
-    """A request was not taken. `retry_after` are seconds."""
+    """A connection was closed for what it did; `status` 0 is without an answer."""
 
     event: ClassVar[str] = "refused"
 
     reason: str
     status: int
-    method: str | None = None
-    path: str | None = None
     client: str | None = None
-    tenant: str | None = None
-    key: str | None = None
-    model: str | None = None
-    retry_after: float | None = None
 
     @property
     def level(self) -> int:

@@ -71,8 +71,8 @@ def test_the_time_is_rfc_3339_in_utc_with_milliseconds() -> None:
 
 
 def test_people_get_a_plain_line() -> None:
-    (line,) = written(events.Refused(reason="queue full", status=429, tenant="ci"), form="text")
-    assert re.sub(r"^\S+Z ", "", line) == 'warning refused request_id=r-1 reason="queue full" status=429 tenant=ci'
+    (line,) = written(events.Refused(reason="too slow", status=408, client="::1"), form="text")
+    assert re.sub(r"^\S+Z ", "", line) == 'warning refused request_id=r-1 reason="too slow" status=408 client=::1'
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,9 @@ def test_people_get_a_plain_line() -> None:
     [
         (DONE, "request", "info"),
         (events.Request(method="POST", path="/", status=500, seconds=0.1), "request", "error"),
-        (events.Refused(reason="rate", status=429), "refused", "warning"),
+        (events.Request(method="POST", path="/", status=401, seconds=0.1), "request", "warning"),
+        (events.Request(method="POST", path="/", status=503, seconds=0.1), "request", "warning"),
+        (events.Refused(reason="too slow", status=408), "refused", "warning"),
         (events.EngineCrashed(model="m", error="SIGABRT"), "engine_crashed", "error"),
         (events.EngineReady(model="m", seconds=1.5), "engine_ready", "info"),
         (events.Serving(url="http://127.0.0.1:1", models=("a/b", "c/d")), "serving", "info"),
@@ -98,7 +100,7 @@ def test_every_event_has_its_name_and_its_level(event: events.Event, name: str, 
 
 @given(st.text(st.characters(), max_size=40), st.sampled_from([as_json, as_text]))
 def test_nothing_from_a_client_can_forge_a_line_or_command_a_terminal(text: str, form: object) -> None:
-    line = form(record(events.Refused(reason=text, status=400, path=f"/{text}"), request_id=text))
+    line = form(record(events.Refused(reason=text, status=400, client=f"/{text}"), request_id=text))
     assert line.endswith("\n")
     assert re.fullmatch(r"[ -~]+", line[:-1]), "one line of printable ASCII"
 
