@@ -68,7 +68,8 @@ def report(error: BaseException, *, as_json: bool) -> int:
         # The reader of our output left: nothing can be said to it.
         return FAILED
     if isinstance(error, typer.TyperException):
-        hint = "llstore --help shows how"
+        context = getattr(error, "ctx", None)
+        hint = f"{context.command_path if context else 'llstore'} --help shows how"
         return _say(error.format_message(), kind="usage", hint=hint, code=USAGE, as_json=as_json)
     if isinstance(error, tuple(kind for kind, _ in _CODES)):
         hint = getattr(error, "hint", "")

@@ -1,5 +1,6 @@
 """`llstore serve`."""
 
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from ..runner.serve.rules import Rules
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
+_HOST_NAME = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*\.?|[0-9a-f]*:[0-9a-f:]*:[0-9a-f:.]*")  # or an address
 
 
 @engine_flags()
@@ -87,7 +89,7 @@ class _Flags:
             stall_seconds=table.get("stall_seconds", usual.stall_seconds),
             idle_seconds=table.get("idle_seconds", usual.idle_seconds),
             drain=table.get("drain", usual.drain) if self.drain is None else self.drain,
-            hosts=frozenset((*self.hosts, *table.get("hosts", ()))),
+            hosts=frozenset(map(_host_name, (*self.hosts, *table.get("hosts", ())))),
             log_prompts=self.log_prompts or table.get("log_prompts", False),
         )
 
@@ -97,6 +99,15 @@ class _Flags:
             return self.rules()
         except settings.InvalidSettings as error:
             raise StoreError(str(error), hint=error.hint) from error
+
+
+def _host_name(told: str) -> str:
+    name = told.lower()
+    if name != "*" and not _HOST_NAME.fullmatch(name):
+        raise settings.InvalidSettings(
+            f"{told!r} is not a host's name: write models.example, without scheme, port and path"
+        )
+    return name
 
 
 @dataclass(frozen=True, slots=True)

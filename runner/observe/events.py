@@ -96,6 +96,7 @@ class EngineReady(Event):
     event: ClassVar[str] = "engine_ready"
 
     model: str
+    digest: str
     seconds: float
     parallel: int | None = None
     context_size: int | None = None

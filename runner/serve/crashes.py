@@ -33,5 +33,12 @@ class Watch:
             self._ready = True
             seconds = engine.ready.load_seconds
             self.metrics.model_loaded(label, seconds)
-            size, parallel = self.model.settings.context_size, self.model.settings.parallel
-            self.log.write(events.EngineReady(model=label, seconds=seconds, context_size=size, parallel=parallel))
+            self.log.write(
+                events.EngineReady(
+                    model=label,
+                    digest=str(self.model.digest),
+                    seconds=seconds,
+                    parallel=self.model.settings.parallel,
+                    context_size=self.model.settings.context_size,
+                )
+            )

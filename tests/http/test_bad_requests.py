@@ -235,6 +235,7 @@ WRONG: list[tuple[dict[str, Any], str | None]] = [
     ({"tool_choice": "required"}, "tool_choice"),
     ({"tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "array"}}}]}, "tools"),
     ({"receipt": True, "n": 2}, "receipt"),
+    ({"top_logprobs": 2}, "top_logprobs"),
 ]
 
 
@@ -264,6 +265,10 @@ IN_RESPONSES: list[tuple[dict[str, Any], str]] = [
 @pytest.mark.parametrize("stream", [False, True])
 def test_of_a_response_too(http: httpx.Client, more: dict[str, Any], param: str, stream: bool) -> None:
     refused(http.post(RESPONSES, json={"input": "Hello", "stream": stream, **more}), param=param)
+
+
+def test_a_prompt_that_is_repeated_has_no_probabilities(http: httpx.Client) -> None:
+    refused(http.post(COMPLETIONS, json={"prompt": "x", "echo": True, "logprobs": 0}), param="echo")
 
 
 IMPOSSIBLE: list[Any] = [

@@ -16,12 +16,27 @@ def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
     assert (found.returncode, f"127.0.0.1:{port}: address already in use" in found.stderr) == (1, True)
 
 
+def test_hosts_are_names_or_addresses(tmp_path: Path) -> None:
+    for host in ("Models.Example", "a_b", "::1", "10.0.0.1", "*"):
+        assert llstore(tmp_path, *SERVE, "0", "--allow-host", host, check=False).returncode == 3, host
+    for wrong in ("http://foo/", "foo:80", "foo/bar", "a b", "", ":", "föö", "abc:80"):
+        found = llstore(tmp_path, *SERVE, "0", "--allow-host", wrong, check=False)
+        assert (found.returncode, "is not a host's name" in found.stderr) == (2, True), wrong
+
+
+def test_a_wrong_flag_points_at_the_help_of_its_command(tmp_path: Path) -> None:
+    for words, said in (((*SERVE, "x"), "llstore serve --help"), (("key", "create"), "llstore key create --help")):
+        found = llstore(tmp_path, *words, check=False)
+        assert (found.returncode, said in found.stderr) == (2, True), found.stderr
+
+
 @pytest.mark.parametrize(
     ("text", "code", "said"),
     [
         ("queue = 0\ndrain = 0", 3, "a/b"),
         ("queue = -1", 2, "serve.queue must be a number from 0 on, not -1"),
         ("idle_seconds = 0", 2, "serve.idle_seconds must be a number above 0, not 0"),
+        ('hosts = ["http://models.example/"]', 2, "'http://models.example/' is not a host's name"),
         ("nonsense = 1", 2, "[serve] is a table that may set"),
     ],
 )

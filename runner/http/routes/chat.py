@@ -35,6 +35,8 @@ def router(desk: Desk) -> APIRouter:
 
 def _conversation(body: ChatRequest, model: ServedModel) -> Conversation:
     messages = [_message(message, f"messages.{n}") for n, message in enumerate(body.messages)]
+    if body.top_logprobs and not body.logprobs:
+        raise ApiError(Problem(400, "top_logprobs needs logprobs: true", param="top_logprobs", code="invalid_value"))
     logprobs = (body.top_logprobs or 0) if body.logprobs else None
     with place("response_format"):
         form = grammar_of(body.response_format)

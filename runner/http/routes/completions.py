@@ -43,6 +43,9 @@ def _read(body: CompletionRequest, prompts: Prompts, model: ServedModel) -> tupl
 
 
 def _prompts(body: CompletionRequest, model: ServedModel) -> Prompts:
+    if body.echo and body.logprobs is not None:
+        said = "echo: how likely the prompt's own tokens were is not kept; ask without logprobs"
+        raise ApiError(Problem(400, said, param="echo", code="unsupported_parameter"))
     found = body.prompts()
     if not found:
         raise ApiError(Problem(400, "there is no prompt", param="prompt", code="prompt_empty"))
