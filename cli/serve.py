@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import socket
 
     from ..runner.observe.log import Form
-    from ..runner.observe.snapshot import CacheSnapshot
+    from ..runner.observe.snapshot import Snapshot
     from ..runner.serve.keys import Keys
     from ..runner.serve.model import Identity, ServedModel
     from ..runner.serve.rules import Rules
@@ -154,7 +154,7 @@ def _serve(wanted: Ref, way: _Way) -> None:
                 sys.stdout.flush()
 
         _take_all_descriptors()
-        whole = run(Plan([model], sockets, keys, log, way.flags.reread, lambda: _cache(found), ready))
+        whole = run(Plan([model], sockets, keys, log, way.flags.reread, lambda: _storage(found), ready))
     if not whole:
         raise typer.Exit(FAILED)
 
@@ -205,11 +205,11 @@ def _identity(store: Store, result: GetResult, wanted: Ref) -> "Identity":
     return Identity(result.manifest, files, tuple(names))
 
 
-def _cache(store: Store) -> "CacheSnapshot":
-    from ..runner.observe.snapshot import CacheSnapshot
+def _storage(store: Store) -> "Snapshot":
+    from ..runner.observe.snapshot import CacheSnapshot, Snapshot
 
     usage = store.cache.usage()
-    return CacheSnapshot(store.cache.counters(), usage.used, usage.budget)
+    return Snapshot(cache=CacheSnapshot(store.cache.counters(), usage.used, usage.budget), store=store.traffic)
 
 
 def _url(one: "socket.socket") -> str:

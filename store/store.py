@@ -14,7 +14,8 @@ from . import put as putting
 from . import ulid
 from .ahead import Ahead
 from .assembly import expand
-from .backends import Backend, open_backend, public, refuse_credentials
+from .backends import open_backend, public, refuse_credentials
+from .backends.count import Counted, Totals
 from .backends.limit import Limited
 from .backends.retry import Retrying
 from .bucket import Bucket
@@ -82,13 +83,18 @@ class Store(Closing):
             self.catalog.close()
 
     @cached_property
-    def source(self) -> Backend:
+    def source(self) -> Counted:
         """What the bucket is read from and written to; nothing was asked of it yet."""
         if self._embedded:
             with disk_errors(self._settings.embedded):
                 make_folder(self._settings.embedded)
         found, rate = open_backend(self._address), self._settings.pace.rate
-        return Limited(found, connections=MOST_CONNECTIONS, rate=rate) if rate else found
+        return Counted(Limited(found, connections=MOST_CONNECTIONS, rate=rate) if rate else found)
+
+    @property
+    def traffic(self) -> Totals:
+        """What was asked of the bucket since this store was opened."""
+        return self.source.totals if "source" in self.__dict__ else Totals()
 
     @cached_property
     def bucket(self) -> Bucket:

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from starlette.requests import Request as HttpRequest
 
 from ..errors import RunnerError
-from ..observe.snapshot import CacheSnapshot, EngineSnapshot, Snapshot
+from ..observe.snapshot import EngineSnapshot, Snapshot
 from ..sampling import MAX_SEED, Sampling
 from ..serve.call import Call, Caller, Prompt
 from ..serve.flow import Flow
@@ -32,7 +32,7 @@ class Desk:
     """One for each server."""
 
     service: Service
-    cache: Callable[[], CacheSnapshot | None]
+    storage: Callable[[], Snapshot]
     threads: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(THREADS, "llstore-prompts"))
 
     def close(self) -> None:
@@ -75,7 +75,7 @@ class Desk:
 
     def _scrape(self) -> bytes:
         engines = tuple(filter(None, map(_snapshot, self.service.models.served)))
-        return self.service.accounts.metrics.scrape(Snapshot(engines, self.cache()))
+        return self.service.accounts.metrics.scrape(replace(self.storage(), engines=engines))
 
 
 def _snapshot(model: ServedModel) -> EngineSnapshot | None:

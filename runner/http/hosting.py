@@ -14,7 +14,7 @@ from ..errors import RunnerError
 from ..observe import events
 from ..observe.log import LOGGER, EventLog
 from ..observe.metrics import Metrics
-from ..observe.snapshot import CacheSnapshot
+from ..observe.snapshot import Snapshot
 from ..serve.accounts import Accounts
 from ..serve.crashes import Watch
 from ..serve.keys import Keys
@@ -27,10 +27,11 @@ from ..tenants.usage import UsageTally
 from .app import application
 from .desk import Desk
 from .journal import Journal
+from .repeat import repeat
 from .server import HttpServer
 
 LOOK_SECONDS = 1.0  # between two looks at keys and engines
-FLUSH_LOOKS = 5  # usage is written at every so manieth
+FLUSH_SECONDS = 5.0  # between two times that usage is written
 LAST_SECONDS = 5.0  # for what was answered to reach its readers
 
 
@@ -42,7 +43,7 @@ def _nothing() -> None:
 class Plan:
     """What a server is made of. `rules` reads them, again at each SIGHUP; it may raise a StoreError or RunnerError.
 
-    `cache` says how the cache of blobs is, `ready` is called once requests are listened to.
+    `storage` says how the cache of blobs and the store are, `ready` is called once requests are listened to.
     """
 
     models: Sequence[ServedModel]
@@ -50,7 +51,7 @@ class Plan:
     keys: Keys
     log: EventLog
     rules: Callable[[], Rules] = Rules
-    cache: Callable[[], CacheSnapshot | None] = _nothing
+    storage: Callable[[], Snapshot] = Snapshot
     ready: Callable[[], None] = _nothing
 
 
@@ -77,12 +78,18 @@ class _Host:
         plan = self._plan
         asyncio.get_running_loop().set_exception_handler(_fault)
         service = Service(Models(plan.models), self._live, Accounts(Limits(), self._usage, self._metrics))
-        desk = Desk(service, plan.cache)
+        desk = Desk(service, plan.storage)
         journal = Journal(plan.log, self._metrics)
         app = application(desk, keys=lambda: plan.keys.ring, done=journal.request)
         server = HttpServer(app, self._live, journal)
         self._listen_to_signals()
-        beside = [asyncio.create_task(self._look()), asyncio.create_task(self._await_stop(service, server))]
+        watches = [Watch(model, plan.log, self._metrics) for model in plan.models]
+        tasks = (
+            repeat(lambda: self._look(watches), LOOK_SECONDS),
+            repeat(self._flush_aside, FLUSH_SECONDS),
+            self._await_stop(service, server),
+        )
+        beside = [asyncio.create_task(task) for task in tasks]
         plan.ready()
         try:
             await server.run(plan.sockets)
@@ -113,18 +120,13 @@ class _Host:
             await asyncio.wait_for(self._hurry.wait(), LAST_SECONDS)
         server.abort()
 
-    async def _look(self) -> None:
-        """At the keys, the engines, and what was used, again and again."""
-        watches = [Watch(model, self._plan.log, self._metrics) for model in self._plan.models]
-        looks = 0
-        while True:
-            for watch in watches:
-                watch.look()
-            await asyncio.to_thread(self._plan.keys.look)
-            looks += 1
-            if looks % FLUSH_LOOKS == 0:
-                await asyncio.to_thread(self._flush)
-            await asyncio.sleep(LOOK_SECONDS)
+    async def _look(self, watches: Sequence[Watch]) -> None:
+        for watch in watches:
+            watch.look()
+        await asyncio.to_thread(self._plan.keys.look)
+
+    async def _flush_aside(self) -> None:
+        await asyncio.to_thread(self._flush)
 
     def _flush(self) -> None:
         self._plan.keys.add_usage(self._usage)

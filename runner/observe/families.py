@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 
-from ...store.backends.record import Totals
+from ...store.backends.count import Totals
 from ...store.cache.counters import Counters
 from .snapshot import CacheSnapshot, EngineSnapshot, Snapshot
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
 
-from ...store.backends.record import Totals
+from ...store.backends.count import Totals
 from ...store.cache.counters import Counters
 
 
@@ -40,7 +40,7 @@ class CacheSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """All of it. What is None is not shown; `store` counts what was asked of the store's backend."""
+    """All of it. What is None is not shown; `store` counts what was asked of the store's bucket."""
 
     engines: tuple[EngineSnapshot, ...] = ()
     cache: CacheSnapshot | None = None

@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from llstore.runner.observe import buckets
 from llstore.runner.observe.metrics import CONTENT_TYPE, FinishedRequest, Metrics
 from llstore.runner.observe.snapshot import CacheSnapshot, EngineSnapshot, Snapshot
-from llstore.store.backends.record import Totals
+from llstore.store.backends.count import Totals
 from llstore.store.cache.counters import Counters
 
 ROOT = Path(__file__).parents[2]

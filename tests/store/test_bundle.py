@@ -13,9 +13,9 @@ import tiny as tiny_model
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from recorded import Recorded
 
 from llstore.store import Digest, Name, PutRequest, Role, Settings, Store
-from llstore.store.backends.record import Recorded
 from llstore.store.blocks import BLOCK_SIZE
 from llstore.store.errors import Damaged, FileKept, FormatTooNew, LockBroken, ModelNotFound, StoreError, Unsafe
 from llstore.store.exchange import tar

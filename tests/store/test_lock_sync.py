@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 from mirror import Mirror, mirror
+from recorded import Recorded
 
 from llstore.store import Digest, Manifest, Name, Pace, PutRequest, Role, Settings, Store
-from llstore.store.backends.record import Recorded
 from llstore.store.blocks import BLOCK_SIZE
 from llstore.store.bucket import Bucket
 from llstore.store.curate import remove

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import tiny as tiny_model
 from mirror import mirror as served
+from recorded import Recorded
 from seaweed import SeaweedFS
 
 from llstore.store import Digest, Name, PutRequest, Role, Settings, Store, ulid
-from llstore.store.backends.record import Recorded
 from llstore.store.blocks import BLOCK_SIZE
 from llstore.store.entry import remove_entry, sweep_entry
 from llstore.store.errors import Refused, Unreachable

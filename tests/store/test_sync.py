@@ -9,10 +9,10 @@ import pytest
 from clocked import NOW, Clocked
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from recorded import Recorded
 
 from llstore.store import Digest, Manifest, Name, Role, snapshot, sync, ulid
 from llstore.store.backends import Properties
-from llstore.store.backends.record import Recorded
 from llstore.store.bucket import Bucket
 from llstore.store.catalog.catalog import Catalog
 from llstore.store.entry import (

@@ -2,15 +2,16 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 import pytest
+from recorded import Call, Recorded
 
 from llstore.store.backends import Backend, MemoryBackend, Stat
+from llstore.store.backends.count import Counted, Totals
 from llstore.store.backends.limit import Allowance, Limited
-from llstore.store.backends.record import Call, Recorded, Totals
 from llstore.store.backends.retry import LONGEST_PAUSE, PROGRESS, SHORTEST_PAUSE, Retrying
 from llstore.store.errors import KeyNotFound, Refused, Unreachable
 
@@ -95,10 +96,10 @@ def whole(backend: Backend, key: str, **span: int) -> bytes:
         MemoryBackend,
         lambda: Retrying(MemoryBackend()),
         lambda: Limited(MemoryBackend(), connections=1, rate=1e9),
-        lambda: Recorded(MemoryBackend()),
-        lambda: Retrying(Limited(Recorded(MemoryBackend()), connections=2)),
+        lambda: Counted(MemoryBackend()),
+        lambda: Retrying(Limited(Counted(MemoryBackend()), connections=2)),
     ],
-    ids=["bare", "retrying", "limited", "recorded", "all"],
+    ids=["bare", "retrying", "limited", "counted", "all"],
 )
 def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
     with closing(request.param()) as made:
@@ -272,7 +273,7 @@ def test_closing_a_read_lets_go_of_the_connection() -> None:
             finally:
                 self.open -= 1
 
-    for wrap in (Retrying, Recorded, lambda inner: Limited(inner, connections=1)):
+    for wrap in (Retrying, Counted, lambda inner: Limited(inner, connections=1)):
         inner = Open()
         reading = wrap(inner).read("a")
         assert next(reading) == b"x"
@@ -365,12 +366,24 @@ def test_calls_and_bytes_are_counted() -> None:
     recorded.clock()
     assert recorded.totals == Totals(stat=1, read=1, write=1, list=1, delete=1, clock=1, bytes_read=3, bytes_written=5)
     assert recorded.totals.requests == 6
-    assert recorded.calls[:3] == (Call("write", "a", 0, 5), Call("read", "a", 1, 3), Call("stat", "a"))
+    assert recorded.calls[:3] == [Call("write", "a", 0, 5), Call("read", "a", 1, 3), Call("stat", "a")]
 
 
 def test_threads_lose_no_count() -> None:
-    recorded = Recorded(MemoryBackend())
-    recorded.write("a", [b"xy"], size=2)
+    counted = Counted(MemoryBackend())
+    counted.write("a", [b"xy"], size=2)
     with ThreadPoolExecutor(8) as threads:
-        list(threads.map(lambda _: whole(recorded, "a"), range(400)))
-    assert (recorded.totals.read, recorded.totals.bytes_read, len(recorded.calls)) == (400, 800, 401)
+        list(threads.map(lambda _: whole(counted, "a"), range(400)))
+    assert counted.totals == Totals(write=1, bytes_written=2, read=400, bytes_read=800)
+
+
+def test_what_is_read_together_is_counted_one_by_one() -> None:
+    class Together(MemoryBackend):
+        def read_together(self, stats: Sequence[Stat]) -> list[bytes | None]:
+            return [b"abc", None, b"d"]
+
+    counted = Counted(Together())
+    assert counted.read_together is not None
+    assert counted.read_together([]) == [b"abc", None, b"d"]
+    assert counted.totals == Totals(read=2, bytes_read=4)
+    assert Counted(MemoryBackend()).read_together is None
