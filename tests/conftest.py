@@ -1,6 +1,7 @@
 """What all tests share: models, a SeaweedFS, and a machine of one's own."""
 
 import os
+import signal
 import subprocess
 import uuid
 from collections.abc import Callable, Iterator
@@ -18,6 +19,9 @@ from llstore.store import Name, PutRequest, Role, Settings, Store
 
 # Several tests run at once: a thread that spins while it waits keeps a core from what it waits for.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+# A shell that starts the tests in the background has them ignore Ctrl-C, and so what they start: it must not.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # An example that takes long on a busy machine is not wrong.
 hypothesis_settings.register_profile("patient", deadline=None)

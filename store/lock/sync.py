@@ -68,7 +68,10 @@ def _manifests(store: Store, models: Sequence[Locked]) -> list[Manifest]:
     calls: list[Callable[[], Manifest]] = [
         partial(_of_store, store, model, kept) for model, kept in zip(models, known, strict=True)
     ]
-    return side_by_side(calls, at_once=LANES) if None in known else [kept for kept in known if kept]
+    if None not in known:
+        return [kept for kept in known if kept]
+    # Nothing is waited for offline: the first that is missing is named then, not that of the quickest thread.
+    return side_by_side(calls, at_once=1 if store.offline else LANES)
 
 
 def _kept(store: Store, model: Locked) -> Manifest | None:
