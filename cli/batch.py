@@ -97,7 +97,7 @@ def _answer(wanted: Ref, sampling: Sampling, way: _Way) -> None:
         with progress(quiet=way.quiet or way.json) as shown:
             model = found.get(wanted, shown, accept=refuse_unrunnable)
         files = held.enter_context(leased(found, model, unchecked=way.unchecked))
-        placement = placed(found, model.manifest, way.engine)
+        placement = placed(found, model.manifest, way.engine, quiet=way.quiet)
         remark_tuned(placement, quiet=way.quiet)
         settings = _settings(model, wanted, sampling, placement, way)
         results = held.enter_context(_results(way.target, settings, restart=way.restart))

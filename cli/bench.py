@@ -93,7 +93,7 @@ def bench(
         with progress(quiet=quiet or json) as shown:
             model = found.get(wanted, shown, accept=refuse_unrunnable)
         with leased(found, model, unchecked=unchecked) as files:
-            settings = _settings(plan, found, model, engine)
+            settings = _settings(plan, found, model, engine, quiet=quiet)
             results = _measured(plan, settings, files, peers=peers, quiet=quiet)
     _show(results, plan, settings, digest=str(model.manifest.model), plot=plot, json=json)
 
@@ -119,13 +119,13 @@ def _numbers(flag: str, text: str) -> tuple[int, ...]:
     return tuple(number for number in map(int, parts) if number)
 
 
-def _settings(plan: "Plan", store: Store, model: GetResult, engine: Wanted) -> "EngineSettings":
+def _settings(plan: "Plan", store: Store, model: GetResult, engine: Wanted, *, quiet: bool) -> "EngineSettings":
     from ..runner.bench.contestants import room
     from .placing import placed
 
     _refuse_too_long(plan, trained=model.manifest.facts.context_length)
     enough = engine if engine.context else replace(engine, context=room(plan.room))
-    return placed(store, model.manifest, enough).engine
+    return placed(store, model.manifest, enough, quiet=quiet).engine
 
 
 def _refuse_too_long(plan: "Plan", *, trained: int | None) -> None:

@@ -5,7 +5,7 @@ import time
 
 import typer
 
-from ..runner.errors import RunnerError
+from ..runner.errors import ExtraMissing, RunnerError
 from ..store import Store, StoreError
 from .failure import exit_code
 from .options import JsonOption, OfflineOption, QuietOption, StoreOption
@@ -20,7 +20,8 @@ def doctor(
     """Say what this machine has and whether the store answers."""
     with opened(store, offline=offline, quiet=quiet) as found:
         store_facts, code = _store(found)
-        facts = {"versions": _versions(), "runner": _runner(), "store": store_facts}
+        runner_facts, broken = _runner()
+        facts = {"versions": _versions(), "runner": runner_facts, "store": store_facts}
     if json:
         print_json(facts)
     else:
@@ -28,7 +29,7 @@ def doctor(
             for key, value in lines.items():
                 shown = ", ".join(map(str, value)) if isinstance(value, list) else value
                 print(f"{section + ' ' + key + ':':28}{shown}")
-    raise typer.Exit(code)
+    raise typer.Exit(broken or code)
 
 
 def _versions() -> dict[str, object]:
@@ -43,18 +44,39 @@ def _versions() -> dict[str, object]:
     return found
 
 
-def _runner() -> dict[str, object]:
+def _runner() -> tuple[dict[str, object], int]:
     try:
         from ..runner.llama.build import build
+    except ExtraMissing as error:
+        return _not_ready(error), 0
     except RunnerError as error:
-        return {"ready": False, "reason": f"{error} ({getattr(error, 'hint', '')})"}
+        return _not_ready(error), exit_code(error)
     made = build()
-    return {
-        "ready": True,
+    facts: dict[str, object] = {
         "cpu": list(made.cpu_features),
         "gpu_offload": made.gpu_offload,
         "gpu": [str(device) for device in made.devices] or "none found",
     }
+    try:
+        off = _switched_off(gpu=made.gpu_offload and bool(made.devices))
+    except RunnerError as error:
+        return {**_not_ready(error), **facts}, exit_code(error)
+    return {"ready": True, **facts, "switched_off": off or "nothing"}, 0
+
+
+def _not_ready(error: RunnerError) -> dict[str, object]:
+    return {"ready": False, "reason": f"{error} ({error.hint})" if error.hint else str(error)}
+
+
+def _switched_off(*, gpu: bool) -> list[str]:
+    """What fails here, by type of weights: all is tried anew."""
+    from ..runner.engine_settings import EngineSettings
+    from ..runner.kernels.kernel_check import SURVEYED
+    from .placing import kernel_check
+
+    served = EngineSettings(1, flash_attention=True, gpu_layers=int(gpu))
+    found = kernel_check(quiet=True).survey(SURVEYED, served)
+    return [f"{switch} for {weights}" for weights, off in sorted(found.items()) for switch in sorted(off)]
 
 
 def _store(store: Store) -> tuple[dict[str, object], int]:

@@ -1,5 +1,8 @@
 """What the flags of an engine mean for a model on this machine."""
 
+from ..runner.kernels.kernel_check import KernelCheck
+from ..runner.kernels.kernel_file import FILE as KERNELS
+from ..runner.kernels.kernel_file import KernelFile
 from ..runner.placement.choose import choose
 from ..runner.placement.facts import ModelFacts
 from ..runner.placement.machine import measured
@@ -13,13 +16,29 @@ from . import settings
 from .output import remark
 
 
-def placed(store: Store, manifest: Manifest, wanted: Wanted, *, usual: Usual = ENGINE) -> Placement:
-    """How and where a model runs: as asked for, as it was tuned, as is usual, within what is free.
+def placed(
+    store: Store, manifest: Manifest, wanted: Wanted, *, quiet: bool, usual: Usual = ENGINE, as_tuned: bool = True
+) -> Placement:
+    """How and where a model runs: as asked for, as it was tuned, as is usual, within what is free, with kernels that
+    work here.
 
-    Raises InvalidEngine and NoRoom, and what reading a header raises.
+    Raises InvalidEngine, NoRoom and KernelsBroken, and what reading a header raises.
     """
-    model = ModelFacts.of(headers(store, manifest))
-    return choose(model, measured(), wanted, usual=usual, tuned=tuned(manifest.model))
+    model, machine = ModelFacts.of(headers(store, manifest)), measured()
+    known = tuned(manifest.model) if as_tuned else None
+    found = choose(model, machine, wanted, usual=usual, tuned=known)
+    off = kernel_check(quiet=quiet).switched_off(model.types, found.engine)
+    return choose(model, machine, wanted.without(off), usual=usual, tuned=known) if off else found
+
+
+def kernel_check(*, quiet: bool) -> KernelCheck:
+    """What is known of this build's kernels on this machine; what is found out is said on stderr."""
+    return KernelCheck(kernel_file(), lambda line: remark(line, quiet=quiet))
+
+
+def kernel_file() -> KernelFile:
+    """Which kernels fail here: of the data folder, which no project chooses."""
+    return KernelFile(settings.data_folder() / KERNELS)
 
 
 def remark_tuned(placement: Placement, *, quiet: bool) -> None:

@@ -1,6 +1,6 @@
 """`llstore replay`."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +11,9 @@ from .options import JsonOption, OfflineOption, QuietOption, StoreOption
 from .output import opened, print_json, progress, remark
 
 if TYPE_CHECKING:
+    from ..runner.receipts.receipt import Receipt
     from ..runner.receipts.replay import Difference, Replay, TokenText
+    from ..store import Manifest, Store
 
 
 def replay(
@@ -23,6 +25,7 @@ def replay(
     quiet: QuietOption = False,
 ) -> None:
     """Run a receipt's prompt again: the same answer (exit code 0), or where it differs (1)."""
+    from ..runner.kernels.kernels import switched_off
     from ..runner.llama.build import build
     from ..runner.llama.model import Loading
     from ..runner.receipts import replay as runner
@@ -37,12 +40,14 @@ def replay(
             result = found.get(receipt.model.digest, shown, accept=refuse_unrunnable)
         files = weights_of(result.files)
         runner.refuse_other_files(receipt, [entry.entry for entry in files])
-        engine = receipt.engine
+        off = _switched_off(found, result.manifest, receipt, quiet=quiet)
+        engine = switched_off(receipt.engine, off)
+        receipt = replace(receipt, engine=engine)
         loading = Loading(gpu_layers=engine.gpu_layers, split=engine.split, repack=engine.repack)
         with loaded(found, result, loading, unchecked=unchecked) as model:
             again = runner.replay(receipt, model)
             difference = runner.difference(again, model)
-    changed = changes(receipt.build, BuildFacts.of(build()))
+    changed = changes(receipt.build, BuildFacts.of(build(), off))
     if json:
         print_json({**_document(again, difference), "build_changes": list(changed)})
     else:
@@ -51,6 +56,15 @@ def replay(
         if changed:
             remark(f"not the build that was recorded: {', '.join(changed)}", quiet=quiet)
         raise typer.Exit(FAILED)
+
+
+def _switched_off(store: "Store", manifest: "Manifest", receipt: "Receipt", *, quiet: bool) -> frozenset[str]:
+    from ..runner.placement.facts import ModelFacts
+    from ..store.headers import headers
+    from .placing import kernel_check
+
+    types = ModelFacts.of(headers(store, manifest)).types
+    return kernel_check(quiet=quiet).switched_off(types, receipt.engine)
 
 
 def _lines(again: "Replay", difference: "Difference | None") -> list[str]:

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -81,13 +82,14 @@ def _answer(wanted: Ref, ask: Ask, sampling: Sampling, way: _Way) -> None:
             result = found.get(wanted, shown, accept=refuse_unrunnable)
         files = weights_of(result.files)
         with leased(found, result, unchecked=way.unchecked) as paths:
-            placement = placed(found, result.manifest, way.engine, usual=_usual(ask, sampling))
+            placement = placed(found, result.manifest, way.engine, quiet=way.quiet, usual=_usual(ask, sampling))
             remark_tuned(placement, quiet=way.quiet)
             with LlamaModel(paths, placement.loading) as model, _cores(placement) as cores:
                 answer = _generator(model, ask, sampling, placement, way)
                 answer.share(cores)
                 _print(answer, silent=way.json)
-                recorded = _receipt(result.manifest, files, ask, model=model, made=answer.result) if target else None
+                receipt = partial(_receipt, result.manifest, files, ask, off=placement.switched_off)
+                recorded = receipt(model=model, made=answer.result) if target else None
     if target and recorded:
         _write(recorded, target)
     if way.json:
@@ -134,14 +136,20 @@ def _target(path: Path | None) -> Path | None:
 
 
 def _receipt(
-    manifest: Manifest, files: Sequence["CachedFile"], ask: Ask, *, model: "LlamaModel", made: Generation
+    manifest: Manifest,
+    files: Sequence["CachedFile"],
+    ask: Ask,
+    *,
+    model: "LlamaModel",
+    made: Generation,
+    off: frozenset[str],
 ) -> "Receipt":
     from ..runner.llama.build import build
     from ..runner.receipts.build_facts import BuildFacts
     from ..runner.receipts.receipt import Receipt, UsedModel
 
     used = UsedModel.of(manifest, [file.entry for file in files])
-    return Receipt.of(used, ask, model=model, made=made, build=BuildFacts.of(build()))
+    return Receipt.of(used, ask, model=model, made=made, build=BuildFacts.of(build(), off))
 
 
 def _write(receipt: "Receipt", target: Path) -> None:

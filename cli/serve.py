@@ -185,7 +185,7 @@ def _served(store: Store, wanted: Ref, way: _Way) -> Iterator["ServedModel"]:
     with progress(quiet=way.quiet) as shown:
         result = store.get(wanted, shown, accept=refuse_unrunnable)
     with leased(store, result, unchecked=way.unchecked) as files:
-        placement = placed(store, result.manifest, way.engine)
+        placement = placed(store, result.manifest, way.engine, quiet=way.quiet)
         remark_tuned(placement, quiet=way.quiet)
         # The server itself bounds who waits, and its bound may change.
         limits, keeping = Limits(queue=1 << 20), Keeping(cores=settings.cores_folder())

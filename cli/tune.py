@@ -60,17 +60,14 @@ def tune(
 def _measured(
     store: "Store", result: "GetResult", wanted: Wanted, *, seconds: float, unchecked: bool, quiet: bool
 ) -> "Tuned":
-    from ..runner.placement.choose import choose
-    from ..runner.placement.facts import ModelFacts
-    from ..runner.placement.machine import measured
     from ..runner.placement.tuning import tune as run
-    from ..store.headers import headers
     from .loading import leased
+    from .placing import placed
 
     with leased(store, result, unchecked=unchecked) as files:
-        machine = measured()
-        _remark_busy(machine.cores, quiet=quiet)
-        placement = choose(ModelFacts.of(headers(store, result.manifest)), machine, wanted)
+        placement = placed(store, result.manifest, wanted, quiet=quiet, as_tuned=False)
+        _remark_busy(placement.machine.cores, quiet=quiet)
+        wanted = wanted.without(placement.switched_off)
         return run(files, placement, wanted, seconds=seconds, say=lambda line: remark(line, quiet=quiet))
 
 

@@ -3,6 +3,7 @@
 RunnerError
 ├── ExtraMissing     llama-cpp-python, jinja2, matplotlib or httpx is not installed
 ├── LoadFailed       llama.cpp cannot load the file, or has no room for its context
+├── KernelsBroken    the installed llama.cpp fails on this processor, whatever is switched off
 ├── InvalidSampling  a sampling setting is out of range
 ├── InvalidEngine    a setting of the engine is out of range
 ├── NoRoom           a model and its context do not fit the memory that is free
@@ -63,6 +64,16 @@ class ExtraMissing(RunnerError):
 
 class LoadFailed(RunnerError):
     """llama.cpp cannot load the file or has no room for its context; the message carries what it logged."""
+
+
+class KernelsBroken(RunnerError):
+    """The installed llama.cpp fails on this processor whatever is switched off; `died` says how, with which weights."""
+
+    def __init__(self, died: str) -> None:
+        super().__init__(
+            f"the installed llama.cpp fails on this processor: {died}, whatever is switched off",
+            hint="build it anew: pip install --no-cache-dir --force-reinstall 'llstore[run]'",
+        )
 
 
 class InvalidSampling(RunnerError):

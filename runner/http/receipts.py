@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..chat.ask import Ask
 from ..generate import Generation
@@ -10,6 +10,9 @@ from ..receipts.build_facts import BuildFacts
 from ..receipts.receipt import Receipt, UsedModel
 from ..serve.call import Call
 from .answering import Collected
+
+if TYPE_CHECKING:
+    from ..llama.build import Build
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +37,12 @@ class Receipts:
             engine=model.settings,
         )
         used = UsedModel.of(model.identity.manifest, model.identity.files)
-        return Receipt.of(used, self.ask, model=model.vocabulary, made=made, build=_build()).document()
+        facts = BuildFacts.of(_build(), model.switched_off)
+        return Receipt.of(used, self.ask, model=model.vocabulary, made=made, build=facts).document()
 
 
 @cache
-def _build() -> BuildFacts:
+def _build() -> "Build":
     from ..llama.build import build
 
-    return BuildFacts.of(build())
+    return build()

@@ -17,6 +17,7 @@ from .wanted import ENGINE, Usual, Wanted
 LEAST_CONTEXT = 1024  # tokens: rather than less on GPUs alone, some layers stay on the host
 
 _FITS = "what fits"
+_FAILS = "other kernels fail here"
 
 T = TypeVar("T", bound="int | bool | str")
 
@@ -76,13 +77,21 @@ class _Choosing:
             exact=self._wanted.exact,
         )
         limited = any(choice.name == "context_size" and choice.reason == _FITS for choice in self._choices)
-        return Placement(engine, found, tuple(self._choices), self._machine, limited=limited, tuned=self._tuned)
+        return Placement(
+            engine,
+            found,
+            tuple(self._choices),
+            self._machine,
+            limited=limited,
+            tuned=self._tuned,
+            switched_off=self._wanted.switched_off,
+        )
 
     def _decide(self, name: str, asked: T | None, usual: T) -> T:
         """What was asked for, else what was measured to be fastest, else what is usual."""
         value, reason = usual, "usual"
         if asked is not None:
-            value, reason = asked, "asked for"
+            value, reason = asked, _FAILS if name in self._wanted.switched_off else "asked for"
         elif self._tuned and name in self._usual.tunable and name in self._tuned.settings:
             value, reason = self._tuned.settings[name], f"tuned on {self._tuned.date}"  # type: ignore[assignment]
         self._choices.append(Choice(name, value, reason, unusual=value != usual))

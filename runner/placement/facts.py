@@ -12,17 +12,20 @@ _WITHOUT_FLASH_ATTENTION = frozenset({"grok"})
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
-    """A model's memory, the context that it was trained for (None is unknown) and its architecture."""
+    """A model's memory, the context that it was trained for (None is unknown), its architecture, and the types of the
+    matrices among its weights."""
 
     need: MemoryNeed
     context_length: int | None
     architecture: str | None
+    types: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, headers: Sequence[GgufHeader]) -> "ModelFacts":
         """Those of a model in one file, or in shards in their order."""
         first = headers[0]
-        return cls(MemoryNeed.of(headers), first.context_length, first.architecture)
+        types = {tensor.type for header in headers for tensor in header.tensors if len(tensor.shape) > 1}
+        return cls(MemoryNeed.of(headers), first.context_length, first.architecture, frozenset(types - {"F32"}))
 
     @property
     def flash_attention(self) -> bool:

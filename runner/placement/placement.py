@@ -29,7 +29,7 @@ class Placement:
     """The settings to load a model and make a context with, what lies where then, and the reasons.
 
     `machine` is what it was chosen for, `limited` a context for which there was less room than is usual, `tuned` what
-    was measured of this model on this machine, if anything was.
+    was measured of this model on this machine, if anything was, `switched_off` the kernels that fail here.
     """
 
     engine: EngineSettings
@@ -38,6 +38,7 @@ class Placement:
     machine: Machine
     limited: bool = False
     tuned: Tuned | None = None
+    switched_off: frozenset[str] = frozenset()
 
     @property
     def tuned_settings(self) -> dict[str, int | bool | str]:

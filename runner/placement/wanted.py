@@ -1,9 +1,10 @@
 """What is asked of a placement, and what is usual where nothing is."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from ..engine_settings import BATCH
+from ..kernels.kernels import FLASH, GPU, KV, PLAIN, REPACK
 
 ENGINE_SLOTS = 16
 ENGINE_CONTEXT = 4096  # tokens a slot, where the model holds as many and memory too
@@ -20,7 +21,8 @@ FlashAttention = Literal["on", "off", "auto"]
 class Wanted:
     """What a person asked for; None leaves the choice. Flash attention "auto" is on where the model can.
 
-    `check` False places a model even where it seems not to fit.
+    `check` False places a model even where it seems not to fit. `switched_off` are the kernels that fail here
+    (kernel_check), whose settings stand above in place of what was asked for.
     """
 
     context: int | None = None
@@ -35,6 +37,18 @@ class Wanted:
     unified: bool | None = None
     exact: bool = False
     check: bool = True
+    switched_off: frozenset[str] = frozenset()
+
+    def without(self, off: frozenset[str]) -> "Wanted":
+        """This, where some kernels fail."""
+        return replace(
+            self,
+            repack=False if REPACK in off else self.repack,
+            flash_attention="off" if FLASH in off else self.flash_attention,
+            kv_type=PLAIN if off & {KV, FLASH} else self.kv_type,
+            gpu_layers=0 if GPU in off else self.gpu_layers,
+            switched_off=off,
+        )
 
 
 NOTHING = Wanted()

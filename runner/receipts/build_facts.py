@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class BuildFacts:
-    """The libraries' versions, llama.cpp's own account of its build, GPUs by name, and the kind of processor."""
+    """The libraries' versions, llama.cpp's own account of its build, GPUs by name, the kind of processor, and the
+    kernels that are switched off because they fail there."""
 
     llstore: str
     llama_cpp_python: str
@@ -20,9 +21,10 @@ class BuildFacts:
     cpu_features: tuple[str, ...]
     devices: tuple[str, ...]
     machine: str
+    switched_off: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, build: "Build") -> "BuildFacts":
+    def of(cls, build: "Build", switched_off: frozenset[str] = frozenset()) -> "BuildFacts":
         """Those of this process."""
         from importlib.metadata import version
 
@@ -33,6 +35,7 @@ class BuildFacts:
             cpu_features=build.cpu_features,
             devices=tuple(f"{device.name}: {device.description}" for device in build.devices),
             machine=platform.machine(),
+            switched_off=tuple(sorted(switched_off)),
         )
 
     @classmethod
@@ -45,11 +48,13 @@ class BuildFacts:
             cpu_features=fields.texts("cpu_features"),
             devices=fields.texts("devices"),
             machine=fields.text("machine"),
+            switched_off=fields.texts("switched_off"),
         )
 
     def document(self) -> dict[str, Any]:
-        """As plain data."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        """As plain data. `switched_off` is left out when it is empty: readers of before it was thought of go on."""
+        facts = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        return facts if self.switched_off else {name: facts[name] for name in facts if name != "switched_off"}
 
 
 def changes(then: BuildFacts, now: BuildFacts) -> tuple[str, ...]:
@@ -60,6 +65,7 @@ def changes(then: BuildFacts, now: BuildFacts) -> tuple[str, ...]:
         if getattr(then, name) != getattr(now, name)
     ]
     found += _gone_and_new("processor features", then.cpu_features, now.cpu_features)
+    found += _gone_and_new("kernels switched off", then.switched_off, now.switched_off)
     if then.devices != now.devices:
         found.append(f"GPU {_joined(then.devices)} then, {_joined(now.devices)} now")
     if not found and then.system_info != now.system_info:

@@ -1,9 +1,8 @@
 """From the bytes of a run receipt to a Receipt: nothing in it is believed before it was checked."""
 
-import dataclasses
 import json
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from ...store.errors import FormatTooNew
 from ...store.manifest import Role
@@ -17,9 +16,6 @@ from .fields import Fields
 from .messages import message, tool
 from .receipt import FORMAT, KIND, Output, Reading, Receipt, UsedFile, UsedModel, tokens_digest
 
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
-
 _UPGRADE = "upgrade: pip install -U llstore"
 _NAMES = (
     *("kind", "format", "created", "model", "manifest", "files", "template", "adapters", "program", "prompt"),
@@ -32,6 +28,7 @@ _LATER_SAMPLING: dict[str, Any] = {
     **{"presence_penalty": 0.0, "logit_bias": [], "stop_tokens": [], "ignore_eos": False, "logprobs": None},
     **{"grammar": None, "shown_tokens": []},
 }
+_BUILD = ("llstore", "llama_cpp_python", "system_info", "cpu_features", "devices", "machine")
 _ENGINE = ("context_size", "threads", "batch_size", "flash_attention", "key_type", "value_type", "gpu_layers")
 _LATER_ENGINE: dict[str, Any] = {
     "parallel": 1,
@@ -77,17 +74,13 @@ def _receipt(fields: Fields) -> Receipt:
         reading=_reading(fields),
         sampling=_sampling(fields.inner("sampling", *_SAMPLING, later=_LATER_SAMPLING)),
         engine=_engine(fields.inner("engine", *_ENGINE, later=_LATER_ENGINE)),
-        build=BuildFacts.read(fields.inner("build", *_names(BuildFacts))),
+        build=BuildFacts.read(fields.inner("build", *_BUILD, later={"switched_off": []})),
         output=_output(fields.inner("output", "tokens", "tokens_digest", "text", "finish_reason")),
         created=fields.whole("created", most=2**53),
     )
     if receipt.ask.digest != fields.digest("prompt_digest"):
         raise InvalidReceipt("prompt_digest is not that of its prompt")
     return receipt
-
-
-def _names(kind: "type[DataclassInstance]") -> list[str]:
-    return [field.name for field in dataclasses.fields(kind)]
 
 
 def _file(value: object, path: str) -> UsedFile:
