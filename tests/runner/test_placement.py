@@ -300,3 +300,12 @@ def fits(machine: Machine, context: int, count: int) -> bool:
 def offered(error: NoRoom, flag: str) -> int:
     words = error.hint.split()
     return int(words[words.index(flag) + 1])
+
+
+def test_kernels_that_fail_are_not_chosen_whatever_was_asked_or_tuned() -> None:
+    wanted = Wanted(repack=True, kv_type="q8_0", gpu_layers=5).without(frozenset({"repack", "flash_attention", "gpu"}))
+    found = choose(MODEL, machine(24), wanted)
+    engine = found.engine
+    assert (engine.repack, engine.flash_attention, engine.key_type, engine.gpu_layers) == (False, False, "f16", 0)
+    assert found.switched_off == {"repack", "flash_attention", "gpu"}
+    assert chosen(found, "repack") == (False, "other kernels fail here")

@@ -171,6 +171,14 @@ def test_a_receipt_of_before_a_setting_was_there_is_read_with_what_was_done_then
     assert decode(edited(forget)) == RECEIPT
 
 
+def test_kernels_that_were_switched_off_are_named_and_others_are_not_spoken_of() -> None:
+    receipt = replace(RECEIPT, build=replace(BUILD, switched_off=("repack",)))
+    assert decode(receipt.encode()) == receipt
+    assert b'"switched_off":["repack"]' in receipt.encode()
+    assert b"switched_off" not in RECEIPT.encode()
+    assert changes(BUILD, receipt.build) == ("kernels switched off: repack now only",)
+
+
 def test_a_receipt_has_one_spelling() -> None:
     data = RECEIPT.encode()
     assert data == canonical(json.loads(data)) + b"\n"
