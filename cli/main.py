@@ -16,6 +16,7 @@ from . import (
     cache,
     check,
     ci,
+    demo,
     diff,
     doctor,
     export,
@@ -74,6 +75,7 @@ app.command("mirror")(mirror.mirror)
 app.command("fsck")(fsck.fsck)
 app.command("reindex")(store.reindex)
 app.command("doctor")(doctor.doctor)
+app.command("demo")(demo.demo)
 app.add_typer(cache.app, name="cache")
 app.add_typer(ci.app, name="ci")
 app.add_typer(key.app, name="key")

@@ -3,9 +3,10 @@
 from dataclasses import dataclass, replace
 
 from ..engine_settings import EngineSettings
-from .tiny_model import UNUSED
 
 REPACK, FLASH, KV, GPU = "repack", "flash_attention", "kv_type", "gpu"
+# No weights of a model have them.
+UNUSED = frozenset({"Q8_1", "Q8_K", "I8", "I16", "I32", "I64", "F64"})
 PLAIN = "f16"  # the KV type that is computed without unpacking
 # What is tried, in this order, when what was wanted dies: one switch, then all on the processor, then all.
 ATTEMPTS = (

@@ -34,8 +34,6 @@ _SCALES = {
     "Q3_K": (108,),
     "Q6_K": (208,),
 }
-# No weights of a model have them.
-UNUSED = frozenset({"Q8_1", "Q8_K", "I8", "I16", "I32", "I64", "F64"})
 
 _Matrix = np.ndarray[Any, np.dtype[np.float32]]
 

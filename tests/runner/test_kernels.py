@@ -11,8 +11,8 @@ from llstore.runner.errors import KernelsBroken
 from llstore.runner.generate import Generator
 from llstore.runner.kernels.kernel_check import FINE, KernelCheck, run_cases
 from llstore.runner.kernels.kernel_file import KernelFile, processor_facts
-from llstore.runner.kernels.kernels import FLASH, GPU, REPACK, Case, Kernels, cases, switched_off
-from llstore.runner.kernels.tiny_model import ANSWER, PROMPT, UNUSED, tiny_model
+from llstore.runner.kernels.kernels import FLASH, GPU, REPACK, UNUSED, Case, Kernels, cases, switched_off
+from llstore.runner.kernels.tiny_model import ANSWER, PROMPT, tiny_model
 from llstore.runner.sampling import Sampling
 from llstore.store.gate import check_file
 from llstore.store.gguf.types import TENSOR_TYPES
