@@ -75,8 +75,11 @@ def _switched_off(*, gpu: bool) -> list[str]:
     from .placing import kernel_check
 
     served = EngineSettings(1, flash_attention=True, gpu_layers=int(gpu))
-    found = kernel_check(quiet=True).survey(SURVEYED, served)
-    return [f"{switch} for {weights}" for weights, off in sorted(found.items()) for switch in sorted(off)]
+    weights: dict[str, list[str]] = {}
+    for kind, off in sorted(kernel_check(quiet=True).survey(SURVEYED, served).items()):
+        for switch in sorted(off):
+            weights.setdefault(switch, []).append(kind)
+    return [f"{switch} for {' '.join(kinds)}" for switch, kinds in weights.items()]
 
 
 def _store(store: Store) -> tuple[dict[str, object], int]:

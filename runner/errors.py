@@ -72,7 +72,8 @@ class KernelsBroken(RunnerError):
     def __init__(self, died: str) -> None:
         super().__init__(
             f"the installed llama.cpp fails on this processor: {died}, whatever is switched off",
-            hint="build it anew: pip install --no-cache-dir --force-reinstall 'llstore[run]'",
+            hint="build it with another compiler: CC=clang CXX=clang++ pip install --no-cache-dir --force-reinstall "
+            "llama-cpp-python",
         )
 
 

@@ -114,4 +114,8 @@ def _line(died: Verdicts, off: frozenset[str]) -> str:
 
 
 def _dead(died: Verdicts) -> str:
-    return ", ".join(f"{verdict} with {case.weights} weights" for case, verdict in died.items() if verdict)
+    weights: dict[str, list[str]] = {}
+    for case, verdict in died.items():
+        if verdict:
+            weights.setdefault(verdict, []).append(case.weights)
+    return "; ".join(f"{verdict} with {', '.join(types)} weights" for verdict, types in weights.items())
