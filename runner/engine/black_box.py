@@ -3,7 +3,6 @@
 import mmap
 import os
 import struct
-import tempfile
 import time
 from collections.abc import Sequence
 
@@ -13,18 +12,25 @@ MOST = 256  # ids: LLAMA_MAX_SEQ sequences can share a batch
 _HEAD = struct.Struct("=QI")  # when, in nanoseconds of the system's monotonic clock, and how many ids follow
 _BODIES = [struct.Struct(f"={count}Q") for count in range(MOST + 1)]
 _CLEAR = _HEAD.pack(0, 0)
+# Texts are cut where they end: since when, in nanoseconds, and what is done; the last message.
+_DOING = struct.Struct("=Q200p")
+_MESSAGE = struct.Struct("=255p")
+_DOING_AT = _HEAD.size + _BODIES[MOST].size
+_MESSAGE_AT = _DOING_AT + _DOING.size
+_SIZE = _MESSAGE_AT + _MESSAGE.size
 
 
 class BlackBox(Closing):
     """A page that two processes share. The engine notes who takes part in a dangerous call, and when the call began;
-    its parent reads the note when the engine hangs or is dead.
+    its parent reads the note when the engine hangs or is dead. What llama.cpp is at, and what ggml says before it ends
+    the process, stand there too, for people.
 
     `fd` is of a file without a name. A process that gets it as inherited descriptor opens the same page.
     """
 
     def __init__(self, fd: int | None = None) -> None:
         self.fd = _nameless() if fd is None else fd
-        self._page = mmap.mmap(self.fd, _HEAD.size + _BODIES[MOST].size)
+        self._page = mmap.mmap(self.fd, _SIZE)
 
     def close(self) -> None:
         """Lets go of the page."""
@@ -58,13 +64,41 @@ class BlackBox(Closing):
         since, _ = _HEAD.unpack_from(self._page, 0)
         return (time.monotonic_ns() - since) / 1e9 if since else 0.0
 
+    def begin(self, what: str) -> None:
+        """llama.cpp begins with `what`, in words; "" when it has done it."""
+        _DOING.pack_into(self._page, _DOING_AT, time.monotonic_ns(), what.encode())
+
+    def leave(self, message: str) -> None:
+        """The last message of a process that is about to end."""
+        _MESSAGE.pack_into(self._page, _MESSAGE_AT, message.encode())
+
+    @property
+    def doing(self) -> str:
+        """What llama.cpp began last."""
+        text: bytes = _DOING.unpack_from(self._page, _DOING_AT)[1]
+        return text.decode("utf-8", errors="ignore")
+
+    @property
+    def doing_seconds(self) -> float:
+        """How long ago it began."""
+        since: int = _DOING.unpack_from(self._page, _DOING_AT)[0]
+        return (time.monotonic_ns() - since) / 1e9
+
+    @property
+    def message(self) -> str:
+        """What ggml said last; "" when it did not end the process."""
+        (text,) = _MESSAGE.unpack_from(self._page, _MESSAGE_AT)
+        return str(text, "utf-8", errors="ignore")
+
 
 def _nameless() -> int:
     """A file of one page that nobody else can open, gone with its last descriptor."""
     if hasattr(os, "memfd_create"):
         fd = os.memfd_create("llstore-engine")
-        os.ftruncate(fd, _HEAD.size + _BODIES[MOST].size)
+        os.ftruncate(fd, _SIZE)
         return fd
+    import tempfile
+
     with tempfile.TemporaryFile() as file:
-        os.ftruncate(file.fileno(), _HEAD.size + _BODIES[MOST].size)
+        os.ftruncate(file.fileno(), _SIZE)
         return os.dup(file.fileno())
