@@ -166,9 +166,13 @@ def _measured(
 
     with LlamaModel(files, Loading(vocabulary_only=True)) as model:
         vocabulary = words(model)
-    contestants: list[Contestant] = [Ours(files, settings, vocabulary)]
+
+    def say(text: str) -> None:
+        remark(text, quiet=quiet)
+
+    contestants: list[Contestant] = [Ours(files, settings, vocabulary, say)]
     with named_shards(files) as first:
         if peers:
             contestants.append(LlamaCpp(Peers(peers, first), settings))
-        suite = Suite(plan, contestants, words=vocabulary, say=lambda text: remark(text, quiet=quiet))
+        suite = Suite(plan, contestants, words=vocabulary, say=say)
         return suite.run()

@@ -15,7 +15,7 @@ _Terminal = tuple[int, list[Any]]
 
 
 def in_a_child(command: Callable[..., None]) -> Callable[..., None]:
-    """Runs a command in a child process, and ends with the child's exit code. Raises ProcessDied if a signal ended it."""
+    """Runs a command in a child process, and ends with its exit code. Raises ProcessDied where a signal ended it."""
 
     @wraps(command)
     def called(**given: Any) -> None:

@@ -1,7 +1,7 @@
 """The rest of a command in a child process: when llama.cpp ends that, its parent says so.
 
-The child gets the signals that ask it to end from its parent alone, under other numbers: a terminal sends Ctrl-C to both
-of them, and one Ctrl-C must not arrive twice.
+The child gets the signals that ask it to end from its parent alone, under other numbers: a terminal sends Ctrl-C to
+both of them, and one Ctrl-C must not arrive twice.
 """
 
 import os
