@@ -62,6 +62,7 @@ class ServedModel(Closing):
         self.identity = identity
         self.created = int(time.time())  # when it was loaded, in seconds since 1970
         self.settings: EngineSettings = placement.engine
+        self.warm = False  # whether it has answered a first prompt
         with ExitStack() as held:
             # The child loads the weights while this process loads the vocabulary.
             self.engine = held.enter_context(
