@@ -1,7 +1,8 @@
 """The rest of a command in a child process: when llama.cpp ends that, its parent says so.
 
 The child gets the signals that ask it to end from its parent alone, under other numbers: a terminal sends Ctrl-C to
-both of them, and one Ctrl-C must not arrive twice.
+both of them, and one Ctrl-C must not arrive twice. What C libraries print to stderr is kept apart: the last line of it
+may say why the process ended.
 """
 
 import os
@@ -11,7 +12,7 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 from types import FrameType
 
-from .engine.black_box import BlackBox
+from .engine.black_box import BlackBox, nameless_file
 from .engine.crash_report import CrashReport, ending
 from .engine.lifeline import die_quietly, tie
 from .errors import ProcessDied
@@ -20,6 +21,7 @@ from .notes import GENERATED, LOADED, notes
 PASSED_ON = {signal.SIGINT: signal.SIGUSR1, signal.SIGTERM: signal.SIGUSR2}
 LOOK_SECONDS = 1.0
 SLOW_SECONDS = 2.0  # of loading that are not worth a word
+MOST_PRINTED = 1 << 20  # bytes
 
 Say = Callable[[str], None]
 
@@ -35,13 +37,13 @@ def fork(*, flags: Collection[str] = (), say: Say) -> int | None:
     sys.stderr.flush()
     passed = [number for number in PASSED_ON if signal.getsignal(number) is not signal.SIG_IGN]
     waited = {*passed, signal.SIGCHLD, signal.SIGALRM}
-    box, (lifeline, held) = BlackBox(), os.pipe()
+    box, output, (lifeline, held) = BlackBox(), nameless_file(), os.pipe()
     # Whatever comes from here on waits until parent and child know what to do with it.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {*waited, *PASSED_ON.values()})
     pid = os.fork()
     if pid == 0:
         os.close(held)
-        _begin(lifeline, box, passed)
+        _begin(lifeline, box, output, passed)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         return None
     os.close(lifeline)
@@ -49,15 +51,22 @@ def fork(*, flags: Collection[str] = (), say: Say) -> int | None:
         code = _await(pid, box, waited, say)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    printed = os.pread(output, MOST_PRINTED, 0)
     if code < 0:
-        raise _died(CrashReport(ending(code), None, doing=box.doing, message=box.message), flags)
+        lines = tuple(printed.decode("utf-8", errors="replace").splitlines())
+        raise _died(CrashReport(ending(code), None, lines, box.doing, box.message), flags)
+    with suppress(OSError):
+        os.write(2, printed)
     return code
 
 
-def _begin(lifeline: int, box: BlackBox, passed: Collection[signal.Signals]) -> None:
+def _begin(lifeline: int, box: BlackBox, output: int, passed: Collection[signal.Signals]) -> None:
     tie(lifeline)
     die_quietly()
     notes.into(box)
+    stderr = os.dup(2)
+    os.dup2(output, 2)
+    sys.stderr = os.fdopen(stderr, "w", 1, encoding=sys.stderr.encoding, errors=sys.stderr.errors)
     for number in passed:
         signal.signal(PASSED_ON[number], signal.getsignal(number))
         # Not ignored: programs that it starts would inherit that.

@@ -29,7 +29,7 @@ class BlackBox(Closing):
     """
 
     def __init__(self, fd: int | None = None) -> None:
-        self.fd = _nameless() if fd is None else fd
+        self.fd = nameless_file(_SIZE) if fd is None else fd
         self._page = mmap.mmap(self.fd, _SIZE)
 
     def close(self) -> None:
@@ -91,14 +91,14 @@ class BlackBox(Closing):
         return str(text, "utf-8", errors="ignore")
 
 
-def _nameless() -> int:
-    """A file of one page that nobody else can open, gone with its last descriptor."""
+def nameless_file(size: int = 0) -> int:
+    """A file that nobody else can open, gone with its last descriptor, which this returns one of."""
     if hasattr(os, "memfd_create"):
         fd = os.memfd_create("llstore-engine")
-        os.ftruncate(fd, _SIZE)
-        return fd
-    import tempfile
+    else:
+        import tempfile
 
-    with tempfile.TemporaryFile() as file:
-        os.ftruncate(file.fileno(), _SIZE)
-        return os.dup(file.fileno())
+        with tempfile.TemporaryFile() as file:
+            fd = os.dup(file.fileno())
+    os.ftruncate(fd, size)
+    return fd
