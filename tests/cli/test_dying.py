@@ -118,7 +118,9 @@ def test_a_terminal_is_left_as_it_was_with_one_line(home: Path, dying: dict[str,
     shown = os.read(ours, 65536).decode()
     os.close(theirs)
     os.close(ours)
-    assert shown == f"\x1b[?25h\r\x1b[Kllstore: llama.cpp died (SIGSEGV) {AT} ({NO_REPACK})\r\n"
+    # A bar may have been drawn before, and wiped away.
+    assert shown.endswith(f"\x1b[?25h\r\x1b[Kllstore: llama.cpp died (SIGSEGV) {AT} ({NO_REPACK})\r\n")
+    assert shown.count("llstore: ") == 1
 
 
 @contextmanager
@@ -210,26 +212,13 @@ def test_a_batch_of_lines_that_all_kill_it_stops_and_can_be_taken_up(
     llstore: Command, dying: dict[str, str], tmp_path: Path, parallel: str
 ) -> None:
     source = lines(tmp_path / "in.jsonl", *(f"{number} {LONG}" for number in range(20)))
-    words = (
-        "batch",
-        "t/t",
-        "-i",
-        source,
-        "-o",
-        tmp_path / "out.jsonl",
-        "--raw",
-        "--ctx",
-        "256",
-        "--parallel",
-        parallel,
-    )
+    target = tmp_path / "out.jsonl"
+    words = ("batch", "t/t", "-i", source, "-o", target, "--raw", "--ctx", "256", "--parallel", parallel)
     ran = llstore(*words, **dying)
     *remarks, last = ran.stderr.splitlines()
     assert (ran.returncode, all(map(engine_remark, remarks))) == (1, True)
-    assert last.startswith(
-        "llstore: the engine died on 3 requests and answered none between them; the last time by SIG"
-    )
-    assert not (tmp_path / "out.jsonl").read_bytes()  # that they are to blame is not known
+    assert last.startswith("llstore: the engine died on 3 requests and answered none between them; the last time by ")
+    assert not target.read_bytes()  # that they are to blame is not known
     again = llstore(*words)
     assert (again.returncode, target.read_text().count('"text"')) == (0, 20)
 
