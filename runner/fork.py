@@ -13,7 +13,6 @@ from contextlib import suppress
 from types import FrameType
 
 from .engine.black_box import BlackBox, nameless_file
-from .engine.crash_report import CrashReport, ending
 from .engine.lifeline import die_quietly, tie
 from .errors import ProcessDied
 from .notes import GENERATED, LOADED, notes
@@ -53,8 +52,7 @@ def fork(*, flags: Collection[str] = (), say: Say) -> int | None:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     printed = os.pread(output, MOST_PRINTED, 0)
     if code < 0:
-        lines = tuple(printed.decode("utf-8", errors="replace").splitlines())
-        raise _died(CrashReport(ending(code), None, lines, box.doing, box.message), flags)
+        raise _died(code, box, printed, flags)
     with suppress(OSError):
         os.write(2, printed)
     return code
@@ -100,11 +98,14 @@ def _look(box: BlackBox, say: Say) -> None:
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def _died(report: CrashReport, flags: Collection[str]) -> ProcessDied:
+def _died(code: int, box: BlackBox, printed: bytes, flags: Collection[str]) -> ProcessDied:
+    from .engine.crash_report import CrashReport, ending
+
+    lines = tuple(printed.decode("utf-8", errors="replace").splitlines())
+    report = CrashReport(ending(code), None, lines, box.doing, box.message)
     who = "llama.cpp" if report.doing else "the command"
-    generating = report.doing.startswith(GENERATED)
     said = f"{who} died ({report.cause}){report.occasion}"
-    return ProcessDied(said, hint=report.advice(flags), generating=generating)
+    return ProcessDied(said, hint=report.advice(flags), generating=report.doing.startswith(GENERATED))
 
 
 def _nothing(_number: int, _frame: FrameType | None) -> None:

@@ -2,20 +2,13 @@
 
 import os
 from contextlib import suppress
-from typing import Protocol
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .engine.black_box import BlackBox
 
 LOADED = "loaded"  # the first word of a load, which may take long
 GENERATED = "generated"  # of a step of rows
-
-
-class Page(Protocol):
-    """What outlives the process."""
-
-    def begin(self, what: str) -> None:
-        """A call begins: `what` it did, for a sentence such as "while it read a prompt of 40 tokens"."""
-
-    def leave(self, message: str) -> None:
-        """What ggml says before it ends the process."""
 
 
 class Notes:
@@ -23,9 +16,9 @@ class Notes:
 
     def __init__(self) -> None:
         self.model = "the model"
-        self._page: Page | None = None
+        self._page: BlackBox | None = None
 
-    def into(self, page: Page | None) -> None:
+    def into(self, page: "BlackBox | None") -> None:
         """From now on notes go to `page`."""
         self._page = page
 

@@ -5,19 +5,24 @@ import os
 import struct
 import time
 from collections.abc import Sequence
+from functools import cache
 
 from ...store.closing import Closing
 
 MOST = 256  # ids: LLAMA_MAX_SEQ sequences can share a batch
 _HEAD = struct.Struct("=QI")  # when, in nanoseconds of the system's monotonic clock, and how many ids follow
-_BODIES = [struct.Struct(f"={count}Q") for count in range(MOST + 1)]
 _CLEAR = _HEAD.pack(0, 0)
 # Texts are cut where they end: since when, in nanoseconds, and what is done; the last message.
 _DOING = struct.Struct("=Q200p")
 _MESSAGE = struct.Struct("=255p")
-_DOING_AT = _HEAD.size + _BODIES[MOST].size
+_DOING_AT = _HEAD.size + 8 * MOST
 _MESSAGE_AT = _DOING_AT + _DOING.size
 _SIZE = _MESSAGE_AT + _MESSAGE.size
+
+
+@cache
+def _ids(count: int) -> struct.Struct:
+    return struct.Struct(f"={count}Q")
 
 
 class BlackBox(Closing):
@@ -44,7 +49,7 @@ class BlackBox(Closing):
         # Whoever dies between the two lines accuses nobody.
         self._page[: _HEAD.size] = _CLEAR
         count = min(len(ids), MOST)
-        _BODIES[count].pack_into(self._page, _HEAD.size, *ids[:MOST])
+        _ids(count).pack_into(self._page, _HEAD.size, *ids[:MOST])
         _HEAD.pack_into(self._page, 0, time.monotonic_ns(), count)
 
     def clear(self) -> None:
@@ -55,7 +60,7 @@ class BlackBox(Closing):
     def suspects(self) -> tuple[int, ...]:
         """The requests of the call that is going on."""
         _, count = _HEAD.unpack_from(self._page, 0)
-        ids: tuple[int, ...] = _BODIES[min(count, MOST)].unpack_from(self._page, _HEAD.size)
+        ids: tuple[int, ...] = _ids(min(count, MOST)).unpack_from(self._page, _HEAD.size)
         return ids
 
     @property
