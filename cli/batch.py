@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ..runner.batch.tally import Tally
     from ..runner.placement.placement import Placement
 
+SUSPECTS = 3  # lines that each crash the engine, with none answered in between: then it is not theirs
 AHEAD = 2  # so many requests a slot: the engine never waits for the next
 
 
@@ -101,7 +102,7 @@ def _answer(wanted: Ref, sampling: Sampling, way: _Way) -> None:
         remark_tuned(placement, quiet=way.quiet)
         settings = _settings(model, wanted, sampling, placement, way)
         results = held.enter_context(_results(way.target, settings, restart=way.restart))
-        means = held.enter_context(_means(files, placement, settings, model))
+        means = held.enter_context(_means(files, placement, settings, model, quiet=way.quiet))
         show = held.enter_context(_shown(way.source, quiet=way.quiet or way.json))
         tally = Batch(means, results, show).run(read_lines(lines))
     _say(tally, way)
@@ -174,7 +175,9 @@ def _results(target: str, settings: "BatchSettings", *, restart: bool) -> Iterat
 
 
 @contextmanager
-def _means(files: list[Path], placement: "Placement", settings: "BatchSettings", model: GetResult) -> Iterator["Means"]:
+def _means(
+    files: list[Path], placement: "Placement", settings: "BatchSettings", model: GetResult, *, quiet: bool
+) -> Iterator["Means"]:
     from ..runner.batch.batch import Bounds, Means
     from ..runner.engine.restarts import Keeping
     from ..runner.engine.supervisor import EngineProcess
@@ -183,9 +186,10 @@ def _means(files: list[Path], placement: "Placement", settings: "BatchSettings",
     engine = placement.engine
     trained = model.manifest.facts.context_length or 0
     bounds = Bounds(engine.context_size, engine.parallel * AHEAD, trained)
+    keeping = Keeping(suspects=SUSPECTS, cores=cores_folder(), say=lambda line: remark(line, quiet=quiet))
     # The child loads the weights while this process loads the vocabulary.
     with (
-        EngineProcess(files, engine, loading=placement.loading, keeping=Keeping(cores=cores_folder())) as child,
+        EngineProcess(files, engine, loading=placement.loading, keeping=keeping) as child,
         LlamaModel(files, Loading(vocabulary_only=True)) as vocabulary,
     ):
         child.wait_ready()

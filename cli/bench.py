@@ -33,12 +33,14 @@ from .bench_tables import document, print_results
 from .engine_options import engine_flags
 from .options import JsonOption, OfflineOption, QuietOption, RefArgument, StoreOption
 from .output import opened, print_json, progress, remark
+from .own_process import in_a_child
 
 if TYPE_CHECKING:
     from ..runner.bench.suite import Plan, Results
     from ..runner.engine_settings import EngineSettings
 
 
+@in_a_child
 @engine_flags()
 def bench(
     ref: RefArgument,
@@ -164,9 +166,13 @@ def _measured(
 
     with LlamaModel(files, Loading(vocabulary_only=True)) as model:
         vocabulary = words(model)
-    contestants: list[Contestant] = [Ours(files, settings, vocabulary)]
+
+    def say(text: str) -> None:
+        remark(text, quiet=quiet)
+
+    contestants: list[Contestant] = [Ours(files, settings, vocabulary, say)]
     with named_shards(files) as first:
         if peers:
             contestants.append(LlamaCpp(Peers(peers, first), settings))
-        suite = Suite(plan, contestants, words=vocabulary, say=lambda text: remark(text, quiet=quiet))
+        suite = Suite(plan, contestants, words=vocabulary, say=say)
         return suite.run()

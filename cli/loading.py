@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ..runner.gate import admit
 from ..runner.llama.model import LlamaModel, Loading
+from ..runner.notes import notes
 from ..runner.weights import weights_of
 from ..store import GetResult, Store
 
@@ -14,6 +15,7 @@ from ..store import GetResult, Store
 def leased(store: Store, model: GetResult, *, unchecked: bool = False) -> Iterator[list[Path]]:
     """The weights of `model`, kept in the cache for as long; the gate must let them pass, unless told otherwise."""
     files = weights_of(model.files)
+    notes.model = model.manifest.model.short
     with ExitStack() as held:
         for file in files:
             held.enter_context(store.cache.lease(file.entry.digest))

@@ -134,7 +134,8 @@ def _replace_what_is_closed() -> None:
 
 def _leave(code: int) -> NoReturn:
     # All is said and done: neither Ctrl-C nor an output that takes no more may add to it.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGUSR1):  # as runner.fork passes it on
+        signal.signal(number, signal.SIG_IGN)
     try:
         sys.stdout.flush()
     except OSError:

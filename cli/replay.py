@@ -9,6 +9,7 @@ import typer
 from .failure import FAILED
 from .options import JsonOption, OfflineOption, QuietOption, StoreOption
 from .output import opened, print_json, progress, remark
+from .own_process import in_a_child
 
 if TYPE_CHECKING:
     from ..runner.receipts.receipt import Receipt
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from ..store import Manifest, Store
 
 
+@in_a_child
 def replay(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="What `llstore run --receipt FILE` wrote.")],
     unchecked: Annotated[bool, typer.Option("--unchecked", help="Load it even if llstore check refuses it.")] = False,

@@ -18,6 +18,7 @@ RunnerError
 ├── QueueFull        an engine has as many requests waiting as it may
 ├── ModelNotServed   a caller asks a server for a model that it does not serve
 ├── Draining         a server is about to stop, and takes no more requests
+├── ProcessDied      a signal has ended the process in which llama.cpp computed
 ├── EngineCrashed    an engine's process crashes again and again
 ├── EngineStopped    an engine was closed, or is about to be
 ├── InvalidMessage   what an engine's process said, or is to be told, is not a message between the two
@@ -150,6 +151,17 @@ class Draining(RunnerError):
     def __init__(self, retry_after: float) -> None:
         super().__init__("the server is about to stop", hint="another one may take it, or this one when it is back")
         self.retry_after = retry_after
+
+
+class ProcessDied(RunnerError):
+    """A signal has ended the process in which llama.cpp computed; the message says which, and what it was at.
+
+    `generating`: it had said a part of its answer.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", generating: bool = False) -> None:
+        super().__init__(message, hint=hint)
+        self.generating = generating
 
 
 class EngineCrashed(RunnerError):

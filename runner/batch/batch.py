@@ -38,6 +38,8 @@ WINDOW_LINES = 4096  # how many lines may be finished ahead of one that takes lo
 WINDOW_BYTES = 64 * 1024 * 1024
 
 
+HELD = 3  # lines without an answer, of a fault that may be the engine's
+
 _LONGER = "--ctx gives each slot more of it"
 
 # What no other line would fare better with; any other error is its line's own.
@@ -104,6 +106,7 @@ class Batch:
         self._window = Window(lines=means.bounds.window_lines, size=means.bounds.window_bytes, first=results.lines)
         self._events: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._next = results.lines
+        self._held: list[Finished] = []
         self._flying = 0
         self._asked = self._ended = False
 
@@ -117,10 +120,13 @@ class Batch:
                 self._tally.seconds = time.monotonic() - self._tally.began
                 self._progress(self._tally)
                 self._ask(feed)
+        self._release()
         self._results.finish()
         return self._tally
 
     def _ask(self, feed: Feed) -> None:
+        if not self._window.room_for(self._next):
+            self._release()
         room = self._flying < self._bounds.requests and self._window.room_for(self._next)
         if room and not self._asked and not self._ended:
             self._asked = True
@@ -152,7 +158,7 @@ class Batch:
             return
         pending = _Pending(line, job, [[] for _ in job.samplings], [None] * len(job.samplings))
         for choice, sampling in enumerate(job.samplings):
-            self._submit(pending, choice, Request(prompt, _seeded(sampling), patient=True))
+            self._submit(pending, choice, Request(prompt, _seeded(sampling), patient=True, group=line.number))
 
     def _prompt(self, job: Job) -> tuple[int, ...]:
         tokens = tuple(job.ask.tokens(self._model))
@@ -199,8 +205,9 @@ class Batch:
         unanswered = [end for end in ends if end.reason not in ("stop", "length")]
         if unanswered:
             why = unanswered[0].error or unanswered[0].reason
-            self._fail(pending.line, pending.job.shape.error(f"line {pending.line.place}: {why}", ours=True))
+            self._hold(pending.line, pending.job.shape.error(f"line {pending.line.place}: {why}", ours=True))
             return
+        self._release()
         answers = [_answer(end, texts) for end, texts in zip(ends, pending.texts, strict=True)]
         self._tally.prompt_tokens += answers[0].prompt_tokens
         self._tally.completion_tokens += sum(answer.completion_tokens for answer in answers)
@@ -215,9 +222,24 @@ class Batch:
     def _fail(self, line: Line, document: dict[str, Any]) -> None:
         self._finish(line, document, failed=True)
 
+    def _hold(self, line: Line, document: dict[str, Any]) -> None:
+        """A line has no answer, and may not be to blame: if no other has one either, the engine is given up, and the
+        line is asked again when the batch goes on."""
+        self._held.append(_finished(line, document, failed=True))
+        if len(self._held) >= HELD:
+            self._release()
+
+    def _release(self) -> None:
+        """Writes what is held: the engine answers others."""
+        held, self._held = self._held, []
+        for finished in held:
+            self._keep(finished)
+
     def _finish(self, line: Line, document: dict[str, Any], *, failed: bool) -> None:
-        finished = Finished(line.number, line.digest, _encoded(document), failed)
-        if line.number != self._window.next:
+        self._keep(_finished(line, document, failed=failed))
+
+    def _keep(self, finished: Finished) -> None:
+        if finished.number != self._window.next:
             self._results.keep(finished)
         self._put(finished)
 
@@ -237,6 +259,10 @@ def _seeded(sampling: Sampling) -> Sampling:
 
 def _answer(end: End, texts: list[str]) -> Answer:
     return Answer("".join(texts), end.reason, end.prompt_tokens, end.completion_tokens, end.reused_tokens)
+
+
+def _finished(line: Line, document: dict[str, Any], *, failed: bool) -> Finished:
+    return Finished(line.number, line.digest, _encoded(document), failed)
 
 
 def _encoded(document: dict[str, Any]) -> bytes:

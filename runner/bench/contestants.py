@@ -1,11 +1,12 @@
 """Who is measured: our engine, and llama.cpp's own programs with the same settings."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..engine.engine import Engine
+from ..engine.restarts import Keeping, silent
 from ..engine.supervisor import EngineProcess
 from ..engine_settings import EngineSettings
 from ..llama.model import LlamaModel, Loading
@@ -26,11 +27,15 @@ def room(tokens: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Ours:
-    """Our engine: speeds from its step loop in this process, loads in a process of its own, as it serves."""
+    """Our engine: speeds from its step loop in this process, loads in a process of its own, as it serves.
+
+    `say` is told what keeps people waiting.
+    """
 
     files: Sequence[Path]
     settings: EngineSettings
     words: Sequence[int]
+    say: Callable[[str], None] = silent
     name: str = NAME
 
     def alone(self, *, prompt: int, generated: int, repeats: int) -> tuple[Speed, ...]:
@@ -46,7 +51,8 @@ class Ours:
     @contextmanager
     def target(self) -> Iterator[Target]:
         """It at work."""
-        with EngineProcess(self.files, self.settings, loading=self._loading) as engine:
+        keeping = Keeping(say=self.say)
+        with EngineProcess(self.files, self.settings, loading=self._loading, keeping=keeping) as engine:
             engine.wait_ready()
             yield ProcessTarget(engine)
 

@@ -3,24 +3,22 @@
 It takes what has come between two steps, sends what a step made, and ends when its parent does.
 """
 
-import fcntl
 import os
-import resource
 import signal
 import socket
 import sys
-import threading
 import traceback
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
 from ..cores import AllCores, Cores, shared_cores
 from ..errors import InvalidMessage, RunnerError
+from ..notes import notes
 from .black_box import BlackBox
 from .channel import MAX_UNSENT, Channel
 from .codec import plain
+from .lifeline import die_quietly, tie
 from .protocol import Ask, Cancel, Counts, Failed, Message, Ready, Refused, Start, Stop, Submit, Updates
 from .request import Request, Update
 
@@ -58,8 +56,9 @@ def _serve(build: Build, fd: int) -> None:
     _detach()
     channel = Channel(socket.socket(fileno=fd))
     start = _first(channel)
-    _tie(start.lifeline)
+    tie(start.lifeline)
     with BlackBox(start.box) as box:
+        notes.into(box)
         try:
             engine, ready = build(start, box.note)
         except RunnerError as error:
@@ -155,27 +154,10 @@ def _first(channel: Channel) -> Start:
 
 
 def _detach() -> None:
-    """Signals are the parent's to react to. A crash leaves a message, but no core of many gigabytes, nor a debugger."""
+    """Signals are the parent's to react to."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
-    os.environ["GGML_NO_BACKTRACE"] = "1"
-
-
-def _tie(lifeline: int) -> None:
-    """When the other end of this pipe is closed, which is when the parent is gone, this process ends."""
-    threading.Thread(target=_end_after, args=(lifeline,), daemon=True).start()
-    if hasattr(fcntl, "F_SETSIG"):
-        # The thread cannot run while a call into C holds the GIL; the kernel can.
-        with suppress(OSError):
-            fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
-            fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
-            fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
-
-
-def _end_after(lifeline: int) -> None:
-    os.read(lifeline, 1)
-    os._exit(1)
+    die_quietly()
 
 
 def load(start: Start, watch: Watch) -> tuple[Served, Ready]:

@@ -15,6 +15,7 @@ from .channel import Channel
 from .crash_report import CrashReport
 from .ledger import Entry, Fail, Ledger, Receive
 from .protocol import Ask, Cancel, Counts, Failed, FromEngine, Ready, Refused, Start, Submit, Updates
+from .remarks import Remarks
 from .request import Request, Update
 from .restarts import Restarts
 
@@ -27,8 +28,10 @@ class Dispatch:
     A process hears of requests once it is ready. When it dies, the next one hears of all that have not ended.
     """
 
-    def __init__(self, restarts: Restarts) -> None:
+    def __init__(self, restarts: Restarts, remarks: Remarks) -> None:
         self._restarts = restarts
+        self._remarks = remarks
+        self._remarks.loading(time.monotonic())
         self._postponed: list[Entry] = []
         self._failure: RunnerError | None = None  # what the process could not be made for
         self.crashes: deque[CrashReport] = deque(maxlen=32)
@@ -126,7 +129,9 @@ class Dispatch:
                     self._changed.notify_all()
 
     def tick(self) -> None:
-        """Ends what was cancelled, or has no time left, while no process can."""
+        """Ends what was cancelled, or has no time left, while no process can; tells those who wait why they do."""
+        if len(self._ledger) or self._ready is None:
+            self._remarks.look(time.monotonic())
         if self._channel is None:
             with self._changed:
                 overdue = self._ledger.overdue(time.monotonic())
@@ -138,16 +143,32 @@ class Dispatch:
         self.crashes.append(report)
         with self._changed:
             self._channel = None
+            suspect = self._sole_suspect(report)
             convicted = self._ledger.blame(report.suspects)
         for entry in convicted:
             said = f"the request crashed the engine {entry.suspicion.all_sole} times; the last time by {report.summary}"
             self._end(entry, entry.ended("error", now=time.monotonic(), error=said))
-        pause = self._restarts.crashed(suspect=len(report.suspects or ()) == 1)
+        pause = self._restarts.crashed(suspect=suspect)
         if self._failure and (pause is None or not self._ready):
             self._over = self._failure
         elif pause is None:
-            self._over = EngineCrashed(f"the engine crashes again and again; the last time by {report.summary}")
+            self._over = self._given_up(report)
+        else:
+            self._remarks.crashed(report, time.monotonic())
         return None if self._over else pause
+
+    def _sole_suspect(self, report: CrashReport) -> int | None:
+        """The group, or else the id as a negative number, of the only request in the call that crashed."""
+        if report.suspects is None or len(report.suspects) != 1:
+            return None
+        (id,) = report.suspects
+        entry = self._ledger.find(id)
+        return entry.request.group if entry and entry.request.group is not None else -id
+
+    def _given_up(self, report: CrashReport) -> EngineCrashed:
+        many = self._restarts.suspects
+        often = f"died on {many} requests and answered none between them" if many > 1 else "crashes again and again"
+        return EngineCrashed(f"the engine {often}; the last time by {report.summary}", hint=report.advice())
 
     def ended(self) -> None:
         """There is no process any more. What has not ended fails with the reason, or is cancelled if it was closed."""
@@ -169,6 +190,7 @@ class Dispatch:
                 channel.send(Ask())
             self._postponed.clear()
             self._failure = None
+            self._remarks.loaded()
             self._channel, self._ready = channel, self._ready or ready
             self._changed.notify_all()
 
@@ -184,6 +206,9 @@ class Dispatch:
             ends = any(update.end for update in updates)
         if any(update.tokens for update in updates):
             self._restarts.progress()
+            self._remarks.progress()
+        if any(update.end and update.end.reason in ("stop", "length") for update in updates):
+            self._restarts.answered()
         now = time.monotonic()
         for entry, update in taken:
             if entry:

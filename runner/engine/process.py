@@ -73,7 +73,8 @@ class Process(Closing):
         self._gone(DIES_WITHIN)
         self.read_output()
         suspects = self.box.suspects or (None if self.box.seconds else ())
-        return CrashReport(why or ending(self._popen.returncode), suspects, self._tail.lines)
+        ended, box = why or ending(self._popen.returncode), self.box
+        return CrashReport(ended, suspects, self._tail.lines, box.doing, box.message)
 
     def close(self) -> None:
         """Asks it to go, ends it if it does not, and lets go of everything."""

@@ -17,7 +17,8 @@ class Request:
     for its first `public` tokens, which are declared to be no secret. What a request leaves in the KV cache is `kept`
     for later ones, or not. `seconds` is how long it may take from its submission. Nobody reads the answer of a
     `patient` one while it grows: that it goes on smoothly is not worth time.
-    `generated` are tokens that it has already, from an engine that crashed; `alone` keeps it out of batches.
+    `generated` are tokens that it has already, from an engine that crashed; `alone` keeps it out of batches. Requests
+    of one `group` are one to whoever counts what crashes an engine.
     """
 
     prompt: tuple[int, ...]
@@ -32,6 +33,7 @@ class Request:
     patient: bool = False
     generated: tuple[int, ...] = ()
     alone: bool = False
+    group: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

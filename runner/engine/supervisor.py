@@ -18,6 +18,7 @@ from .ledger import Fail, Receive
 from .limits import Limits
 from .process import Process
 from .protocol import Ready, Start
+from .remarks import Remarks
 from .request import Request
 from .restarts import Keeping, Restarts
 from .stream import UpdateStream
@@ -51,7 +52,7 @@ class EngineProcess(Closing):
         limits: Limits = _USUAL,
         keeping: Keeping = _KEPT,
     ) -> None:
-        self._dispatch = Dispatch(Restarts(keeping))
+        self._dispatch = Dispatch(Restarts(keeping), Remarks(keeping.say))
         with ExitStack() as held:
             start = Start(
                 files=tuple(_opened(file, held) for file in files),

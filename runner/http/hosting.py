@@ -56,7 +56,10 @@ class Plan:
 
 
 def serve(plan: Plan) -> bool:
-    """Serves until SIGTERM or SIGINT, which a second one hastens; whether all that was taken on was finished."""
+    """Serves until SIGTERM or SIGINT, which a second one hastens; whether all that was taken on was finished.
+
+    Raises EngineCrashed or LoadFailed where a model cannot answer a first prompt.
+    """
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return runner.run(_Host(plan).run())
 
@@ -72,6 +75,7 @@ class _Host:
         self._stopping = asyncio.Event()
         self._hurry = asyncio.Event()
         self._cut_off = 0  # answers that were not finished
+        self._failure: RunnerError | None = None  # why no model can answer
 
     async def run(self) -> bool:
         """Until it was told to stop."""
@@ -87,6 +91,7 @@ class _Host:
         tasks = (
             repeat(lambda: self._look(watches), LOOK_SECONDS),
             repeat(self._flush_aside, FLUSH_SECONDS),
+            self._warm_up(service, server),
             self._await_stop(service, server),
         )
         beside = [asyncio.create_task(task) for task in tasks]
@@ -100,8 +105,21 @@ class _Host:
             desk.close()
             service.close()
             self._flush()
+            for watch in watches:
+                watch.look()
         plan.log.write(events.Stopped(cut_off=self._cut_off))
+        if self._failure:
+            raise self._failure
         return not self._cut_off
+
+    async def _warm_up(self, service: Service, server: HttpServer) -> None:
+        try:
+            await service.warm_up()
+        except RunnerError as error:
+            # Stopping, engines refuse it as all else.
+            if not self._stopping.is_set():
+                self._failure = error
+                await self._leave(service, server)
 
     async def _await_stop(self, service: Service, server: HttpServer) -> None:
         await self._stopping.wait()
@@ -111,10 +129,14 @@ class _Host:
         hurry = asyncio.create_task(self._hurry.wait())
         await asyncio.wait((drained, hurry), return_when=asyncio.FIRST_COMPLETED)
         if not (drained.done() and drained.result()):
-            self._cut_off = service.sequences
-            service.cut_off()
             # What hastened this end leaves time to tell everybody of it; the next one does not.
             self._hurry.clear()
+        await self._leave(service, server)
+
+    async def _leave(self, service: Service, server: HttpServer) -> None:
+        """Cuts off what is under way, tells everybody, and goes."""
+        self._cut_off = service.sequences
+        service.cut_off()
         server.stop()
         with suppress(TimeoutError):
             await asyncio.wait_for(self._hurry.wait(), LAST_SECONDS)

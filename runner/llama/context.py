@@ -9,6 +9,7 @@ import numpy as np
 from ...store.closing import Closing
 from ..engine_settings import KV_TYPES, RANGES, EngineSettings
 from ..errors import DecodeFailed, InvalidEngine, LoadFailed, PromptEmpty, PromptTooLong
+from ..notes import notes
 from .batch import Batch, Chunk
 from .library import errors_logged, ll, quick
 from .model import LlamaModel
@@ -36,6 +37,7 @@ class LlamaContext(Closing):
         self._open = None
         if not model.has_weights:
             raise LoadFailed("the model was loaded for its vocabulary alone")
+        notes.begin("made its context")
         self._open = ll.llama_init_from_model(model.handle, _context_params(settings, settings.parallel + spare))
         if not self._open:
             size = f"{settings.parallel} x {settings.context_size}" if settings.parallel > 1 else settings.context_size
@@ -43,6 +45,7 @@ class LlamaContext(Closing):
         self.window = model.window
         self._batch = Batch(max(self.batch_size, settings.parallel))
         self._rows = 0  # of logits
+        self._steps = 0  # since a prompt was read, which gave the first token
         self._logits_at = 0
         self._all_logits: Logits = np.empty((0, 0), np.float32)
         self.lengths = [0] * (settings.parallel + spare)
@@ -100,9 +103,11 @@ class LlamaContext(Closing):
         for chunk in chunks:
             for token in chunk.tokens:
                 self._model.known(token)
+        notes.reading(count, prompts=len(chunks), whole=starts[0] == 0 and chunks[0].logits)
         self._decode(self._batch.chunks(chunks, starts), rows=sum(chunk.logits for chunk in chunks))
         for chunk in chunks:
             self.lengths[chunk.slot] += len(chunk.tokens)
+        self._steps = 0
 
     def step(self, slots: Sequence[int], tokens: Sequence[int], *, idle: Sequence[int] = ()) -> None:
         """Appends a token to each of these slots; the logits after it are rows in the order of `slots`.
@@ -121,6 +126,9 @@ class LlamaContext(Closing):
         starts = [self._room_for(slot, 1) for slot in slots]
         for token in tokens:
             self._model.known(token)
+        self._steps += 1
+        # With several slots, nobody knows whose token it is.
+        notes.generating(self._steps + 1 if len(self.lengths) == 1 else None)
         self._decode(self._batch.rows(slots, tokens, starts), rows=len(slots))
         for slot in slots:
             self.lengths[slot] += 1

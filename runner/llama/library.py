@@ -7,6 +7,7 @@ import ctypes
 from typing import Any
 
 from ..errors import ExtraMissing, LoadFailed
+from ..notes import notes
 from .log import ErrorLines
 
 try:
@@ -30,7 +31,10 @@ for _name in (
     _quick.argtypes, _quick.restype = _declared.argtypes, _declared.restype
 
 errors_logged = ErrorLines()
-# llama.cpp keeps this pointer for good, so the object must live as long as the process.
+# llama.cpp keeps these pointers for good, so the objects must live as long as the process.
 _log_callback = ll.llama_log_callback(lambda level, text, _: errors_logged.write(level, text))
 ll.llama_log_set(_log_callback, None)
+# llama-cpp-python declares no function of ggml, but its library links them.
+_abort_callback = ctypes.CFUNCTYPE(None, ctypes.c_char_p)(lambda message: notes.aborted(message or b""))
+ll._lib.ggml_set_abort_callback(_abort_callback)
 ll.llama_backend_init()

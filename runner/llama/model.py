@@ -14,6 +14,7 @@ from typing import Any
 from ...store.closing import Closing
 from ..engine_settings import SPLITS
 from ..errors import LoadFailed, RunnerError
+from ..notes import notes
 from .library import errors_logged, ll, quick
 from .shards import problem
 
@@ -63,10 +64,12 @@ class LlamaModel(Closing):
         self._pieces: dict[int, bytes] = {}
         self._ends: dict[int, bool] = {}
         self.has_weights = not loading.vocabulary_only
+        notes.loading()
         self._open = _load(sources, _params(loading, self._wanted_layers))
         self._vocab = ll.llama_model_get_vocab(self._open)
         self.vocabulary_size: int = ll.llama_vocab_n_tokens(self._vocab)
         self.load_seconds = time.perf_counter() - started
+        notes.begin("")
         unfit = _unfit(self._open, self._vocab)
         if unfit:
             self.close()

@@ -90,6 +90,15 @@ class EngineCrashed(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EngineLoading(Event):
+    """A model takes long to load."""
+
+    event: ClassVar[str] = "engine_loading"
+
+    model: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EngineReady(Event):
     """A model is loaded; `seconds` is what that took."""
 

@@ -1,9 +1,11 @@
 """An engine as the log and the metrics see it."""
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from itertools import takewhile
 
 from ..engine.crash_report import CrashReport
+from ..engine.remarks import LONG_SECONDS
 from ..observe import events
 from ..observe.log import EventLog
 from ..observe.metrics import Metrics
@@ -12,11 +14,13 @@ from .model import ServedModel
 
 @dataclass(slots=True)
 class Watch:
-    """Looks at an engine now and then, and tells what is new: that it is ready, that its process died."""
+    """Looks at an engine now and then, and tells what is new: that it takes long to load, is ready, or has died."""
 
     model: ServedModel
     log: EventLog
     metrics: Metrics
+    _since: float = field(default_factory=time.monotonic)
+    _loading: bool = False  # and it was said
     _ready: bool = False
     _seen: CrashReport | None = None
 
@@ -29,6 +33,9 @@ class Watch:
             suspects = len(report.suspects) if report.suspects is not None else None
             self.metrics.engine_crashed(label)
             self.log.write(events.EngineCrashed(model=label, error=report.summary, requests=suspects))
+        if not engine.ready and not self._loading and time.monotonic() - self._since >= LONG_SECONDS:
+            self._loading = True
+            self.log.write(events.EngineLoading(model=label))
         if engine.ready and not self._ready:
             self._ready = True
             seconds = engine.ready.load_seconds

@@ -63,6 +63,7 @@ class ServedModel(Closing):
         self.created = int(time.time())  # when it was loaded, in seconds since 1970
         self.settings: EngineSettings = placement.engine
         self.switched_off = placement.switched_off
+        self.warm = False  # whether it has answered a first prompt
         with ExitStack() as held:
             # The child loads the weights while this process loads the vocabulary.
             self.engine = held.enter_context(

@@ -33,9 +33,9 @@ class Models:
         return next((model.engine.failure for model in self.served if model.engine.failure), None)
 
     @property
-    def loaded(self) -> bool:
-        """Whether all of them are."""
-        return all(model.engine.ready for model in self.served)
+    def ready(self) -> bool:
+        """Whether all of them are loaded and have answered a first prompt."""
+        return all(model.warm for model in self.served)
 
     def allowed(self, allowed: Sequence[str]) -> tuple[ServedModel, ...]:
         """Those that a caller may use."""

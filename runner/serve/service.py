@@ -17,6 +17,7 @@ from .places import has_room
 from .post import Post
 from .rules import Live
 from .turnover import Turnover
+from .warm_up import warm_up
 
 State = Literal["loading", "ready", "draining", "failed"]
 
@@ -50,7 +51,11 @@ class Service:
             return "failed"
         if self.draining:
             return "draining"
-        return "ready" if self.models.loaded else "loading"
+        return "ready" if self.models.ready else "loading"
+
+    async def warm_up(self) -> None:
+        """Has every model answer a first prompt. Raises what an engine that cannot fails with."""
+        await asyncio.gather(*(warm_up(model, self._post) for model in self.models.served))
 
     def begin(self, call: Call) -> Flow:
         """Takes a call on.

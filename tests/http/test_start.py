@@ -1,10 +1,13 @@
-"""A server that cannot start says why, before it loads anything."""
+"""A server that cannot start says why, before it loads anything; one that starts answers a prompt of nobody's first."""
 
+import re
 import socket
 from pathlib import Path
 
 import pytest
-from serving import llstore
+from serving import llstore, serving
+
+from llstore.runner.serve.warm_up import PROMPT
 
 SERVE = ("serve", "a/b", "--port")
 
@@ -46,3 +49,15 @@ def test_settings_are_read_first(tmp_path: Path, text: str, code: int, said: str
     config.write_text(f"[serve]\n{text}\n")
     found = llstore(tmp_path, *SERVE, "0", check=False)
     assert (found.returncode, said in found.stderr) == (code, True)
+
+
+def test_the_first_prompt_counts_for_nobody_and_is_reused_by_nobody(tiny: Path, tmp_path: Path) -> None:
+    with serving(tmp_path, tiny, "--ctx", "256", "--parallel", "2") as server, server.client() as client:
+        metrics = client.get("/metrics").text
+        assert not re.findall(r"^llstore:(?:prompt|generation)_tokens_total\S* [^0]", metrics, re.MULTILINE)
+        assert not [line for line in server.events("request") if "prompt_tokens" in line]
+        # The same tokens again, all that the vocabulary can have of them.
+        prompt = [1 + number * 7 % 260 for number in range(PROMPT)]
+        usage = client.post("/v1/completions", json={"prompt": prompt, "max_tokens": 1}).json()["usage"]
+        assert usage["prompt_tokens"] == PROMPT
+        assert not usage.get("prompt_tokens_details", {}).get("cached_tokens", 0)

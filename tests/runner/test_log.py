@@ -84,6 +84,7 @@ def test_people_get_a_plain_line() -> None:
         (events.Request(method="POST", path="/", status=503, seconds=0.1), "request", "warning"),
         (events.Refused(reason="too slow", status=408), "refused", "warning"),
         (events.EngineCrashed(model="m", error="SIGABRT"), "engine_crashed", "error"),
+        (events.EngineLoading(model="m"), "engine_loading", "info"),
         (events.EngineReady(model="m", digest="sha256:00", seconds=1.5), "engine_ready", "info"),
         (events.Serving(url="http://127.0.0.1:1", models=("a/b", "c/d")), "serving", "info"),
         (events.Draining(requests=3, seconds=30), "draining", "info"),

@@ -86,3 +86,18 @@ def test_progress_forgives() -> None:
     for _ in range(10):
         assert restarts.crashed() == pytest.approx(0.0)
         restarts.progress()
+
+
+def test_different_suspects_with_no_answer_between_are_the_end() -> None:
+    restarts = Restarts(Keeping(suspects=3))
+    assert [restarts.crashed(suspect=each) for each in (1, 2, 1, 2)] == [0.0] * 4
+    restarts.progress()  # a token is no answer
+    assert restarts.crashed(suspect=3) is None
+
+
+def test_an_answer_clears_the_suspects_before_it() -> None:
+    restarts = Restarts(Keeping(suspects=3))
+    for suspect in range(10):
+        assert restarts.crashed(suspect=suspect) == 0.0
+        restarts.answered()
+        restarts.progress()

@@ -27,7 +27,7 @@ def router(desk: Desk) -> APIRouter:
 
     @found.get("/ready", responses={**answers_of(Health, errors=_ERRORS), 503: _NOT_READY})
     async def ready() -> Response:
-        """Whether it takes requests: 503 while it loads and once it is about to stop."""
+        """Whether it takes requests: 503 until it has answered a first prompt and once it is about to stop."""
         state = desk.service.state
         return JSONResponse({"status": state}, 200 if state == "ready" else 503)
 
