@@ -252,6 +252,31 @@ def test_the_build_is_read_from_the_library() -> None:
     assert all(device.memory_total >= device.memory_free >= 0 for device in made.devices)
 
 
+# A backend as ggml's registry takes it: its version, then get_name, get_device_count, get_device, get_proc_address.
+WITHOUT_DEVICE = """
+import ctypes
+from llstore.runner.llama.build import build
+from llstore.runner.llama.library import ll
+
+named = ctypes.CFUNCTYPE(ctypes.c_char_p, ctypes.c_void_p)(lambda reg: b"Stand-in")
+counted = ctypes.CFUNCTYPE(ctypes.c_size_t, ctypes.c_void_p)(lambda reg: 0)
+
+class Reg(ctypes.Structure):
+    _fields_ = [("version", ctypes.c_int), ("name", type(named)), ("count", type(counted)),
+                ("device", ctypes.c_void_p), ("address", ctypes.c_void_p), ("context", ctypes.c_void_p)]
+
+before, backend = build(), Reg(2, named, counted)
+ll._lib.ggml_backend_register(ctypes.byref(backend))
+after = build()
+print("CPU" in before.backends, after.backends == (*before.backends, "Stand-in"), after.devices == before.devices)
+"""
+
+
+def test_a_backend_is_named_also_where_it_finds_no_device() -> None:
+    ran = subprocess.run([sys.executable, "-c", WITHOUT_DEVICE], capture_output=True, text=True)
+    assert (ran.returncode, ran.stdout) == (0, "True True True\n"), ran.stderr
+
+
 def test_only_the_cpus_features_are_the_cpus() -> None:
     info = "CUDA : ARCHS = 900 | USE_GRAPHS = 1 | CPU : AVX2 = 1 | AVX512 = 0 | FMA = 1"
     assert cpu_features(info) == ("AVX2", "FMA")
