@@ -4,6 +4,7 @@ import ctypes
 from dataclasses import dataclass
 from typing import Any
 
+from ...store.sizes import human_size
 from .library import VERSION, ll
 
 GPU, INTEGRATED = 1, 2  # enum ggml_backend_dev_type
@@ -19,11 +20,16 @@ class Device:
     memory_total: int
     integrated: bool = False
 
+    def __str__(self) -> str:
+        kind = ", integrated" if self.integrated else ""
+        memory = f"{human_size(self.memory_free)} free of {human_size(self.memory_total)}"
+        return f"{self.name}: {self.description}, {memory}{kind}"
+
 
 @dataclass(frozen=True, slots=True)
 class Build:
-    """The installed llama.cpp: `version` is llama-cpp-python's, `cpu_features` what it was built to use, `backends` are
-    those that are in it, as llama.cpp names them (CPU, CUDA, ROCm, Vulkan, SYCL, MTL), also where there is no device."""
+    """The installed llama.cpp: `version` is llama-cpp-python's, `cpu_features` what it was built to use. `backends` are
+    those in it, by llama.cpp's names (CPU, CUDA, ROCm, Vulkan, SYCL, MTL), also those that find no device."""
 
     version: str
     system_info: str
@@ -84,6 +90,8 @@ def _device(pointer: int) -> Device:
     free, total = ctypes.c_size_t(), ctypes.c_size_t()
     size = ctypes.POINTER(ctypes.c_size_t)
     _ggml("dev_memory", None, ctypes.c_void_p, size, size)(pointer, ctypes.byref(free), ctypes.byref(total))
-    name, description = (_ggml(f"dev_{what}", ctypes.c_char_p, ctypes.c_void_p)(pointer) for what in ("name", "description"))
+    name, description = (
+        _ggml(f"dev_{what}", ctypes.c_char_p, ctypes.c_void_p)(pointer) for what in ("name", "description")
+    )
     integrated = _ggml("dev_type", ctypes.c_int, ctypes.c_void_p)(pointer) == INTEGRATED
-    return Device(name.decode(), description.decode(), free.value, total.value, integrated)
+    return Device(name, description, free.value, total.value, integrated)

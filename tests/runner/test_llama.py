@@ -14,7 +14,7 @@ from llstore.runner import DecodeFailed, InvalidEngine, LoadFailed, PromptEmpty,
 from llstore.runner.engine_settings import EngineSettings
 from llstore.runner.llama import LlamaModel
 from llstore.runner.llama.batch import Chunk
-from llstore.runner.llama.build import build, cpu_features
+from llstore.runner.llama.build import Device, build, cpu_features
 from llstore.runner.llama.context import LlamaContext
 from llstore.runner.llama.log import ErrorLines
 from llstore.runner.llama.sampler import Sampler
@@ -275,6 +275,11 @@ print("CPU" in before.backends, after.backends == (*before.backends, "Stand-in")
 def test_a_backend_is_named_also_where_it_finds_no_device() -> None:
     ran = subprocess.run([sys.executable, "-c", WITHOUT_DEVICE], capture_output=True, text=True)
     assert (ran.returncode, ran.stdout) == (0, "True True True\n"), ran.stderr
+
+
+def test_a_gpu_is_shown_with_its_memory() -> None:
+    assert str(Device("CUDA0", "NVIDIA L4", 22 * 10**9, 24 * 10**9)) == "CUDA0: NVIDIA L4, 22.0 GB free of 24.0 GB"
+    assert str(Device("Vulkan0", "AMD 780M", 10**9, 8 * 10**9, integrated=True)).endswith(" of 8.0 GB, integrated")
 
 
 def test_only_the_cpus_features_are_the_cpus() -> None:
