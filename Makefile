@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 SOURCES := pyproject.toml README.md $(shell find store runner cli -name '*.py')
 SMOLLM2 := b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
 
-.PHONY: demo test check soak bench clean
+.PHONY: demo test check soak bench bench-gpu clean
 
 demo: $(VENV)/llstore.stamp
 	$(BIN)/llstore put "$$($(BIN)/python fixtures/models.py smollm2)" --name demo/smollm2
@@ -50,6 +50,11 @@ bench: $(VENV)/bench.stamp
 	for model in smollm2 gemma; do $(BIN)/python benchmarks/engine.py --model $$model || exit 1; done
 	for model in smollm2 gemma; do $(BIN)/python benchmarks/same_text.py --model $$model || exit 1; done
 	for model in smollm2 gemma; do $(BIN)/python benchmarks/serve.py --model $$model || exit 1; done
+
+# On a machine with a GPU, ten minutes at most (docs/gpu.md): CMAKE_ARGS="-DGGML_CUDA=on" make bench-gpu OUT=gpu.md
+MINUTES ?= 10
+bench-gpu: $(VENV)/bench.stamp
+	$(BIN)/python benchmarks/gpu.py --minutes $(MINUTES) $(if $(OUT),--out $(OUT))
 
 clean:
 	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -35,7 +35,7 @@ def main() -> None:
         words = ["-p", QUESTION, "--system", SYSTEM, "--temperature", "0", "--max-tokens", "16"]
         ours, theirs = [], []
         for _ in range(ROUNDS):
-            ours.append(timed([llstore, "run", models.MODELS["smollm2"].sha256, *words]).first_byte)
+            ours.append(timed([llstore, "run", str(models.MODELS["smollm2"].digest), *words]).first_byte)
             theirs.append(timed([sys.executable, "-c", PEER, path, SYSTEM, QUESTION]).first_byte)
     print(f"SmolLM2-135M Q4_1, {ROUNDS} alternating rounds, {machine()}")
     print(f"llstore run: {spread(ours, unit='s', digits=3)}")

@@ -1,7 +1,7 @@
 """`llstore serve` beside llama-server and llama-cpp-python's two servers: one and the same client, alternating rounds.
 
 Usage: python benchmarks/serve.py [--model smollm2] [--peers DIR] [--python-server PYTHON] [--example-server FILE]
-[--only NAME,…] [--streams 1,8,16,32] [--turns 2] [--rounds 5] [--json FILE] [SECTION…]
+[--only NAME,…] [--streams 1,8,16,32] [--turns 2] [--rounds 5] [--gpu-layers N] [--json FILE] [SECTION…]
 Sections: streams arrivals connect flood; all of them without any. Every turn starts its server anew and ends it: none
 idles beside another. docs/bench.md says what the others need. Times mean something on an idle machine only.
 """
@@ -38,6 +38,10 @@ from llstore.runner.bench.words import words
 from llstore.runner.bench.workload import Asked, Lengths, Workload
 from llstore.runner.engine_settings import EngineSettings
 from llstore.runner.llama.model import LlamaModel, Loading
+from llstore.runner.placement.facts import ModelFacts
+from llstore.runner.placement.layout import most_layers
+from llstore.runner.placement.machine import measured
+from llstore.store.gguf import read_header
 
 PROMPT, ANSWER = Lengths(60, 60), Lengths(128, 128)
 LEAST = 4  # streams whose requests are asked, however few they are
@@ -142,17 +146,22 @@ class Bench:
         return found
 
 
-def streams(bench: Bench) -> dict[str, Turns[Figures]]:
+def streamed(bench: Bench, one: Server, number: int, seed: int) -> Figures:
     """So many streams at once, each asking again when it was answered."""
+    settings = replace(bench.settings, parallel=number, context_size=room(PROMPT.most + ANSWER.most))
+    asks = islice(bench.asks(PROMPT, ANSWER, 1000 * number + seed).asks(), bench.given.turns * max(number, LEAST))
+    with bench.serving(one, settings) as (target, _):
+        loaded = closed(target, [Clients(asks, number)], seconds=FOREVER)
+    return Figures.of(loaded, streams=number, asked=ANSWER.most)
+
+
+def streams(bench: Bench) -> dict[str, Turns[Figures]]:
+    """Each number of streams, one after another."""
     found = {}
     for number in map(int, bench.given.streams.split(",")):
-        settings = replace(bench.settings, parallel=number, context_size=room(PROMPT.most + ANSWER.most))
 
-        def load(one: Server, seed: int, n: int = number, settings: EngineSettings = settings) -> Figures:
-            asks = islice(bench.asks(PROMPT, ANSWER, 1000 * n + seed).asks(), bench.given.turns * max(n, LEAST))
-            with bench.serving(one, settings) as (target, _):
-                loaded = closed(target, [Clients(asks, n)], seconds=FOREVER)
-            return Figures.of(loaded, streams=n, asked=ANSWER.most)
+        def load(one: Server, seed: int, n: int = number) -> Figures:
+            return streamed(bench, one, n, seed)
 
         turns = found[str(number)] = bench.in_turns(bench.contestants, load)
         table(f"{number} streams: {PROMPT.most} prompt tokens, {ANSWER.most} generated", turns)
@@ -285,8 +294,31 @@ def contestants(given: Namespace, file: Path, ends: Mapping[str, float], home: P
     return [one for one in found if wanted is None or one.name in wanted]
 
 
-def arguments() -> Namespace:
-    """What the command line says."""
+@contextmanager
+def prepared(given: Namespace, file: Path) -> Iterator[Bench]:
+    """What is needed to ask about that model."""
+    with LlamaModel(file, Loading(vocabulary_only=True)) as model:
+        pieces = {token: model.piece(token).decode() for token in words(model)}
+        ends = {str(token): -100.0 for token in range(model.vocabulary_size) if model.is_end(token)}
+    on_gpu = gpu_layers(file) if given.gpu_layers is None else given.gpu_layers
+    settings = EngineSettings(context_size=256, threads=given.threads, flash_attention=True, gpu_layers=on_gpu)
+    with tempfile.TemporaryDirectory() as home:
+        yield Bench(contestants(given, file, ends, Path(home)), pieces, settings, given)
+
+
+def gpu_layers(file: Path) -> int:
+    """All layers of a model, the output's among them, where llama.cpp can use a GPU; else none."""
+    return all_layers(file) if measured().used_gpus else 0
+
+
+def all_layers(file: Path) -> int:
+    """How many layers of a model can be on GPUs."""
+    with file.open("rb") as opened:
+        return most_layers(ModelFacts.of([read_header(opened, file.stat().st_size)]).need)
+
+
+def arguments(line: Sequence[str] | None = None) -> Namespace:
+    """What the command line says, or another line."""
     parser = ArgumentParser(description="llstore serve beside llama-server and llama-cpp-python's servers.")
     parser.add_argument("sections", nargs="*", metavar="SECTION", help=" ".join(SECTIONS))
     parser.add_argument("--model", default="smollm2", choices=models.MODELS)
@@ -299,11 +331,12 @@ def arguments() -> Namespace:
     parser.add_argument(
         "--threads", type=int, default=EngineSettings(1).threads, help="of each, for prompts and answers"
     )
+    parser.add_argument("--gpu-layers", type=int, metavar="N", help="of ours and llama-server; by default all")
     parser.add_argument("--turns", type=int, default=2, help="requests of each stream")
     parser.add_argument("--rate", type=float, help="arrivals a second; by default 0.8 of what the first can answer")
     parser.add_argument("--clients", type=int, default=CLIENTS)
     parser.add_argument("--json", type=Path, metavar="FILE")
-    given = parser.parse_args()
+    given = parser.parse_args(line)
     if unknown := {*given.sections} - {*SECTIONS}:
         parser.error(f"there is no section {' '.join(unknown)}")
     return given
@@ -322,14 +355,9 @@ def main() -> None:
     # Ended from outside, it ends its servers too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     file = models.fetch(given.model)
-    with LlamaModel(file, Loading(vocabulary_only=True)) as model:
-        pieces = {token: model.piece(token).decode() for token in words(model)}
-        ends = {str(token): -100.0 for token in range(model.vocabulary_size) if model.is_end(token)}
-    settings = EngineSettings(context_size=256, threads=given.threads, flash_attention=True)
-    with tempfile.TemporaryDirectory() as home:
-        bench = Bench(contestants(given, file, ends, Path(home)), pieces, settings, given)
-        about = f"{file.name}, {given.rounds} alternating rounds, {machine()}, {settings.threads} threads"
-        print(f"{about}; latencies in ms")
+    with prepared(given, file) as bench:
+        about = f"{file.name}, {given.rounds} alternating rounds, {machine()}, {bench.settings.threads} threads"
+        print(f"{about}, {bench.settings.gpu_layers} layers on GPUs; latencies in ms")
         found = {name: SECTIONS[name](bench) for name in given.sections or SECTIONS}
     if given.json:
         given.json.write_text(json.dumps({"about": about, **found}, default=plain, indent=1))

@@ -1,6 +1,7 @@
 """Servers of `POST /v1/completions` that are measured beside ours: how each is started, asked and ended.
 
-All get the same file, threads, batch sizes, slots and context per slot, flash attention, f16 KV, and no prompt cache.
+All get the same file, threads, batch sizes, slots and context per slot, flash attention, f16 KV, and no prompt cache;
+`llstore serve` and llama-server the same layers on GPUs too.
 """
 
 import http.client
@@ -55,7 +56,8 @@ def ours(digest: str, home: Path) -> Server:
 
     def command(settings: EngineSettings, place: Place) -> list[str]:
         slots = ("--parallel", settings.parallel, "--ctx", settings.context_size)
-        engine = ("--threads", settings.threads, "--batch-size", settings.batch_size)
+        layers = ("--gpu-layers", settings.gpu_layers)
+        engine = ("--threads", settings.threads, "--batch-size", settings.batch_size, *layers)
         attention = ("--flash-attn", "on" if settings.flash_attention else "off")
         words = ("serve", digest, "--port", place.port, *slots, *engine, *attention)
         return [sys.executable, "-m", "llstore.cli", *map(str, words)]

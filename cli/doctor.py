@@ -53,6 +53,7 @@ def _runner() -> tuple[dict[str, object], int]:
         return _not_ready(error), exit_code(error)
     made = build()
     facts: dict[str, object] = {
+        "backends": list(made.backends),
         "cpu": list(made.cpu_features),
         "gpu_offload": made.gpu_offload,
         "gpu": [str(device) for device in made.devices] or "none found",

@@ -4,6 +4,7 @@ import ctypes
 from dataclasses import dataclass
 from typing import Any
 
+from ...store.sizes import human_size
 from .library import VERSION, ll
 
 GPU, INTEGRATED = 1, 2  # enum ggml_backend_dev_type
@@ -19,15 +20,22 @@ class Device:
     memory_total: int
     integrated: bool = False
 
+    def __str__(self) -> str:
+        kind = ", integrated" if self.integrated else ""
+        memory = f"{human_size(self.memory_free)} free of {human_size(self.memory_total)}"
+        return f"{self.name}: {self.description}, {memory}{kind}"
+
 
 @dataclass(frozen=True, slots=True)
 class Build:
-    """The installed llama.cpp: `version` is llama-cpp-python's, `cpu_features` what it was built to use."""
+    """The installed llama.cpp: `version` is llama-cpp-python's, `cpu_features` what it was built to use. `backends` are
+    those in it, by llama.cpp's names (CPU, CUDA, ROCm, Vulkan, SYCL, MTL), also those that find no device."""
 
     version: str
     system_info: str
     cpu_features: tuple[str, ...]
     gpu_offload: bool
+    backends: tuple[str, ...]
     devices: tuple[Device, ...]
 
 
@@ -39,6 +47,7 @@ def build() -> Build:
         system_info=info,
         cpu_features=cpu_features(info),
         gpu_offload=bool(ll.llama_supports_gpu_offload()),
+        backends=_backends(),
         devices=tuple(_device(pointer) for pointer in _gpus()),
     )
 
@@ -57,23 +66,32 @@ def cpu_features(system_info: str) -> tuple[str, ...]:
 
 
 def _ggml(name: str, result: Any, *arguments: Any) -> Any:
-    """A function of ggml; llama-cpp-python declares none of those for devices, but its library links them."""
-    function = getattr(ll._lib, f"ggml_backend_dev_{name}")
+    """A function of ggml; llama-cpp-python declares none of those for backends, but its library links them."""
+    function = getattr(ll._lib, f"ggml_backend_{name}")
     function.restype, function.argtypes = result, list(arguments)
     return function
 
 
+def _backends() -> tuple[str, ...]:
+    count = _ggml("reg_count", ctypes.c_size_t)()
+    get = _ggml("reg_get", ctypes.c_void_p, ctypes.c_size_t)
+    name = _ggml("reg_name", ctypes.c_char_p, ctypes.c_void_p)
+    return tuple(name(get(index)).decode() for index in range(count))
+
+
 def _gpus() -> list[int]:
-    count = _ggml("count", ctypes.c_size_t)()
-    get = _ggml("get", ctypes.c_void_p, ctypes.c_size_t)
-    kind = _ggml("type", ctypes.c_int, ctypes.c_void_p)
+    count = _ggml("dev_count", ctypes.c_size_t)()
+    get = _ggml("dev_get", ctypes.c_void_p, ctypes.c_size_t)
+    kind = _ggml("dev_type", ctypes.c_int, ctypes.c_void_p)
     return [pointer for pointer in map(get, range(count)) if kind(pointer) in (GPU, INTEGRATED)]
 
 
 def _device(pointer: int) -> Device:
     free, total = ctypes.c_size_t(), ctypes.c_size_t()
     size = ctypes.POINTER(ctypes.c_size_t)
-    _ggml("memory", None, ctypes.c_void_p, size, size)(pointer, ctypes.byref(free), ctypes.byref(total))
-    name, description = (_ggml(what, ctypes.c_char_p, ctypes.c_void_p)(pointer) for what in ("name", "description"))
-    integrated = _ggml("type", ctypes.c_int, ctypes.c_void_p)(pointer) == INTEGRATED
-    return Device(name.decode(), description.decode(), free.value, total.value, integrated)
+    _ggml("dev_memory", None, ctypes.c_void_p, size, size)(pointer, ctypes.byref(free), ctypes.byref(total))
+    name, description = (
+        _ggml(f"dev_{what}", ctypes.c_char_p, ctypes.c_void_p)(pointer) for what in ("name", "description")
+    )
+    integrated = _ggml("dev_type", ctypes.c_int, ctypes.c_void_p)(pointer) == INTEGRATED
+    return Device(name, description, free.value, total.value, integrated)

@@ -136,6 +136,7 @@ def test_doctor_tells_what_is_here(llstore: Command, bucket: str) -> None:
     facts = json.loads(llstore("doctor", "--json", "--store", bucket).stdout)
     assert facts["versions"]["llama-cpp-python"] != "not installed"
     assert facts["runner"]["cpu"]
+    assert "CPU" in facts["runner"]["backends"]
     assert facts["store"]["reachable"] == "yes, and empty"
     broken = llstore("doctor", "--store", "s3://bucket?endpoint=http://127.0.0.1:1")
     assert (broken.returncode, "cannot reach" in broken.stdout) == (5, True)

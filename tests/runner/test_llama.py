@@ -14,7 +14,7 @@ from llstore.runner import DecodeFailed, InvalidEngine, LoadFailed, PromptEmpty,
 from llstore.runner.engine_settings import EngineSettings
 from llstore.runner.llama import LlamaModel
 from llstore.runner.llama.batch import Chunk
-from llstore.runner.llama.build import build, cpu_features
+from llstore.runner.llama.build import Device, build, cpu_features
 from llstore.runner.llama.context import LlamaContext
 from llstore.runner.llama.log import ErrorLines
 from llstore.runner.llama.sampler import Sampler
@@ -250,6 +250,36 @@ def test_the_build_is_read_from_the_library() -> None:
     assert made.system_info
     assert all(feature in made.system_info for feature in made.cpu_features)
     assert all(device.memory_total >= device.memory_free >= 0 for device in made.devices)
+
+
+# A backend as ggml's registry takes it: its version, then get_name, get_device_count, get_device, get_proc_address.
+WITHOUT_DEVICE = """
+import ctypes
+from llstore.runner.llama.build import build
+from llstore.runner.llama.library import ll
+
+named = ctypes.CFUNCTYPE(ctypes.c_char_p, ctypes.c_void_p)(lambda reg: b"Stand-in")
+counted = ctypes.CFUNCTYPE(ctypes.c_size_t, ctypes.c_void_p)(lambda reg: 0)
+
+class Reg(ctypes.Structure):
+    _fields_ = [("version", ctypes.c_int), ("name", type(named)), ("count", type(counted)),
+                ("device", ctypes.c_void_p), ("address", ctypes.c_void_p), ("context", ctypes.c_void_p)]
+
+before, backend = build(), Reg(2, named, counted)
+ll._lib.ggml_backend_register(ctypes.byref(backend))
+after = build()
+print("CPU" in before.backends, after.backends == (*before.backends, "Stand-in"), after.devices == before.devices)
+"""
+
+
+def test_a_backend_is_named_also_where_it_finds_no_device() -> None:
+    ran = subprocess.run([sys.executable, "-c", WITHOUT_DEVICE], capture_output=True, text=True)
+    assert (ran.returncode, ran.stdout) == (0, "True True True\n"), ran.stderr
+
+
+def test_a_gpu_is_shown_with_its_memory() -> None:
+    assert str(Device("CUDA0", "NVIDIA L4", 22 * 10**9, 24 * 10**9)) == "CUDA0: NVIDIA L4, 22.0 GB free of 24.0 GB"
+    assert str(Device("Vulkan0", "AMD 780M", 10**9, 8 * 10**9, integrated=True)).endswith(" of 8.0 GB, integrated")
 
 
 def test_only_the_cpus_features_are_the_cpus() -> None:
