@@ -31,7 +31,7 @@ def say(line: str) -> None:
     print(line, flush=True)
 
 
-def run_logged(command: Command, *, log: Path, progress: Callable[[int], str]) -> None:
+def run_logged(command: Command, *, log: Path, progress: Callable[[int], str], every_s: float = EVERY_S) -> None:
     """Runs it to its end; `progress` makes a line of the seconds so far. Raises InstallError with the log's cause."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
@@ -49,34 +49,36 @@ def run_logged(command: Command, *, log: Path, progress: Callable[[int], str]) -
             start_new_session=True,  # so that its children end with it
         )
         try:
-            code = _watch(process, progress)
+            code = _watch(process, progress, every_s)
         finally:
             _end(process)
     if code != 0:
         raise _error(command, log, start)
 
 
-def _watch(process: subprocess.Popen[bytes], progress: Callable[[int], str]) -> int:
+def _watch(process: subprocess.Popen[bytes], progress: Callable[[int], str], every_s: float) -> int:
     began = last = time.monotonic()
     while (code := process.poll()) is None:
         time.sleep(_LOOK_S)
         now = time.monotonic()
-        if now - last >= EVERY_S:
+        if now - last >= every_s:
             say(progress(round(now - began)))
             last = now
     return code
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Interrupts what still runs; ninja then removes the objects that it had begun."""
+    """Interrupts what still runs; ninja then removes the objects that it had begun. Nothing outlives the command."""
     if process.poll() is not None:
         return
-    for end in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, end)
+    for end in (signal.SIGINT, signal.SIGTERM):
+        os.killpg(process.pid, end)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(_PATIENCE_S)
-            return
+            break
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def _error(command: Command, log: Path, start: int) -> InstallError:
