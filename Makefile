@@ -31,6 +31,7 @@ check: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	cd $(VENV) && bin/mypy --config-file ../pyproject.toml -p llstore.store -p llstore.runner -p llstore.cli
+	$(BIN)/mypy --config-file pyproject.toml install/*.py
 
 # The fault lab's long campaigns, 20 minutes at most; `make soak KILLS=1000 SOAK_SECONDS=4500` for more of them.
 # Then a race of writers and collectors, ten minutes of mutated headers, and every vocabulary read as gguf-py reads it.

@@ -11,7 +11,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from types import FrameType
 
-if sys.version_info < (3, 11):
+if sys.version_info < (3, 11):  # noqa: UP036 (what runs this is whatever python3 is)
     sys.exit("error: Python 3.11 or later is needed; name it with PYTHON=python3.11")
 
 from extras import known_extras, needs_llama

@@ -1,7 +1,7 @@
 """Whether a compiler gets AMX right. Nothing is executed: the assembly that it makes is read.
 
-`_tile_loadconfig` of GCC before 12.4 (and 11.5, 13.3) tells the optimiser that the instruction ldtilecfg reads one pointer, where it reads 64 bytes.
-The stores of all rows and columns are dropped, and the program dies in its first tile.
+`_tile_loadconfig` of GCC before 12.4 (and 11.5, 13.3) tells the optimiser that the instruction ldtilecfg reads one
+pointer, where it reads 64 bytes. The stores of rows and columns are dropped, and the program dies in its first tile.
 """
 
 import re
@@ -57,7 +57,7 @@ def is_right(compilers: Compilers) -> bool:
 
 
 def could_have_amx(compilers: Compilers, arguments: Sequence[str], environment: Mapping[str, str]) -> bool:
-    """Whether this build would hold AMX kernels, were nothing done: the settings ask for them, or the processor has them."""
+    """Whether this build would hold AMX kernels: the settings ask for them, or the processor has them."""
     native = ["-march=native"] if is_native(arguments, environment) else []
     said = (value_of("CMAKE_CXX_FLAGS", arguments) or environment.get("CXXFLAGS", "")).split()
     macros = predefined(compilers, [*said, *native])

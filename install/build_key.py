@@ -16,7 +16,16 @@ from compilers import Compilers, predefined, version
 _KEY_LENGTH = 16  # hex digits
 # What CMake, scikit-build-core and compilers read besides CMAKE_ARGS.
 _READ_BY_BUILDS = ("CMAKE_", "SKBUILD_", "CUDA", "HIP", "ROCM", "GGML_")
-_READ_BY_COMPILERS = ("CFLAGS", "CXXFLAGS", "CPPFLAGS", "LDFLAGS", "CPATH", "SOURCE_DATE_EPOCH", "MACOSX_DEPLOYMENT_TARGET", "ARCHFLAGS")
+_READ_BY_COMPILERS = (
+    "CFLAGS",
+    "CXXFLAGS",
+    "CPPFLAGS",
+    "LDFLAGS",
+    "CPATH",
+    "SOURCE_DATE_EPOCH",
+    "MACOSX_DEPLOYMENT_TARGET",
+    "ARCHFLAGS",
+)
 _NO_MATTER = ("CMAKE_BUILD_PARALLEL_LEVEL", "CUDA_VISIBLE_DEVICES")  # change how long it takes, or what runs it
 _CPU_LINES = ("model name", "flags", "Features", "CPU part", "CPU implementer")
 

@@ -14,7 +14,9 @@ _C = ("cc", "gcc", "clang")
 _CXX = ("c++", "g++", "clang++")
 _NEWEST, _OLDEST = 30, 9  # major versions that are looked for
 _GET_ONE = "install one (Debian, Ubuntu: apt-get install build-essential; macOS: xcode-select --install)"
-_CXX17 = "#include <string_view>\n#include <optional>\nint main() { if (std::optional<int> i; !i) return 0; return 1; }\n"
+_CXX17 = (
+    "#include <string_view>\n#include <optional>\nint main() { if (std::optional<int> i; !i) return 0; return 1; }\n"
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,7 +68,9 @@ RULES = (
         "this Python cannot make virtual environments",
         "install its venv module (Debian, Ubuntu: apt-get install python3-venv), and run it again",
     ),
-    Rule(r"CMake Error(?: at [^\n]*)?:\s*([^\n]+)", "CMake refused: {}", "change CMAKE_ARGS or install what it asks for"),
+    Rule(
+        r"CMake Error(?: at [^\n]*)?:\s*([^\n]+)", "CMake refused: {}", "change CMAKE_ARGS or install what it asks for"
+    ),
     Rule(
         r"(?m)^(\S+?:\d+:(?:\d+:)? (?:fatal )?error: [^\n]+)",
         "the compiler refused {}",

@@ -1,7 +1,7 @@
-"""llama-cpp-python as a wheel, with only those parts of llama.cpp compiled that are loaded: ggml's libraries and llama's.
+"""llama-cpp-python as a wheel; of llama.cpp only what is loaded is compiled: ggml's libraries and llama's.
 
-The archive of the package index is built as it is. scikit-build-core is pointed at llama.cpp's own CMake project in it: the package's
-project forces all of llama.cpp's `common` on, and installs what it would leave out.
+The archive of the package index is built as it is. scikit-build-core is pointed at llama.cpp's own CMake project in it:
+the package's project forces all of llama.cpp's `common` on, and installs what it would leave out.
 """
 
 import os
@@ -140,7 +140,7 @@ def _compile(plan: Plan) -> Path:
     made = folder.path / "made"
     path = os.pathsep.join([str(folder.tools / "bin"), plan.environment.get("PATH", os.defpath)])
     environment = {**plan.environment, "PATH": path, "SKBUILD_BUILD_DIR": str(folder.objects)}
-    words = [folder.tools / "bin" / "python", "-c", _BUILD, made]
+    words: list[str | Path] = [folder.tools / "bin" / "python", "-c", _BUILD, made]
     command = Command(words, "llama.cpp was not compiled", environment, folder.source)
     run_logged(command, log=folder.log, progress=lambda seconds: progress_line(folder.objects, seconds))
     wheel = next(made.glob("*.whl"))
@@ -152,7 +152,7 @@ def _compile(plan: Plan) -> Path:
 
 
 def progress_line(objects: Path, seconds: int) -> str:
-    """How many of the objects are there. Counted on disk: right also for a build that goes on, whatever ninja prints."""
+    """How many of the objects are there, counted on disk: right also for a build that goes on."""
     try:
         names = _OBJECT.findall((objects / "build.ninja").read_text())
     except OSError:

@@ -28,7 +28,7 @@ class Uv:
 
     def make_environment(self, folder: Path, *, log: Path) -> None:
         """A virtual environment of the same Python, without pip."""
-        words = ["venv", "--quiet", "--clear", "--python", self.python, folder]
+        words: list[str | Path] = ["venv", "--quiet", "--clear", "--python", self.python, folder]
         self._run(words, failure=f"{folder} was not made", log=log)
 
     def install(
@@ -41,25 +41,53 @@ class Uv:
         options: Sequence[str] = (),
     ) -> None:
         """Installs packages at the lock's versions, after their hashes were checked; what is there stays."""
-        words = ["pip", "install", "--python", python, "--constraints", lock, "--build-constraints", TOOLS]
+        words: list[str | Path] = [
+            "pip",
+            "install",
+            "--python",
+            python,
+            "--constraints",
+            lock,
+            "--build-constraints",
+            TOOLS,
+        ]
         words += [*self.settings.arguments, *options, *packages]
         self._run(words, failure=f"{', '.join(map(str, packages))} was not installed", log=log)
 
     def compile_lock(self, sources: Sequence[str | Path], lock: Path, *, log: Path, options: Sequence[str]) -> None:
         """Writes what `sources` require, and what that requires in turn, with versions and hashes."""
-        words = ["pip", "compile", "--quiet", *sources, *self.settings.arguments, *options, "--output-file", lock]
+        words: list[str | Path] = [
+            "pip",
+            "compile",
+            "--quiet",
+            *sources,
+            *self.settings.arguments,
+            *options,
+            "--output-file",
+            lock,
+        ]
         self._run(words, failure=f"{lock.name} was not written", log=log)
 
     def download_archive(self, requirements: Path, folder: BuildFolder, *, environment: Mapping[str, str]) -> None:
-        """Brings the source archive of a requirement, by pip: uv has no download. Its metadata is made with our tools."""
-        words = [self.python, "-m", "pip", "--python", folder.tools / "bin" / "python", "download", *_QUIET_PIP]
+        """Brings the source archive of a requirement, by pip: uv has no download. Our tools make its metadata."""
+        words: list[str | Path] = [
+            self.python,
+            "-m",
+            "pip",
+            "--python",
+            folder.tools / "bin" / "python",
+            "download",
+            *_QUIET_PIP,
+        ]
         words += ["--no-deps", "--no-binary", ":all:", "--no-build-isolation", "--require-hashes"]
         words += ["--dest", folder.path, "--requirement", requirements]
         command = Command(words, "the source of llama.cpp was not downloaded", environment)
         run_logged(command, log=folder.log, progress=lambda seconds: f"downloading llama.cpp, {seconds} s")
 
     def _run(self, words: Sequence[str | Path], *, failure: str, log: Path) -> None:
-        command = Command([self.venv / "bin" / "uv", *words], failure, {**self.environment, **self.settings.environment})
+        command = Command(
+            [self.venv / "bin" / "uv", *words], failure, {**self.environment, **self.settings.environment}
+        )
         run_logged(command, log=log, progress=lambda seconds: f"installing, {seconds} s")
 
 
@@ -67,7 +95,17 @@ def install_uv(venv: Path, environment: Mapping[str, str], *, log: Path) -> Uv:
     """uv at the lock's version, in `venv`, which has pip."""
     python = venv / "bin" / "python"
     with write_requirements([pins(TOOLS.read_text())["uv"]]) as requirements:
-        words = [python, "-m", "pip", "install", *_QUIET_PIP, "--no-deps", "--require-hashes", "-r", requirements]
+        words: list[str | Path] = [
+            python,
+            "-m",
+            "pip",
+            "install",
+            *_QUIET_PIP,
+            "--no-deps",
+            "--require-hashes",
+            "-r",
+            requirements,
+        ]
         command = Command(words, "uv was not installed", environment)
         run_logged(command, log=log, progress=lambda seconds: f"installing uv, {seconds} s")
     return Uv(venv, read_settings(python), environment)

@@ -1,4 +1,4 @@
-"""A compiler that would make AMX crash is found before anything is compiled, and nothing is said where AMX plays no part."""
+"""A compiler that would make AMX crash is found before anything is compiled; without AMX nothing is said."""
 
 import stat
 from pathlib import Path
@@ -42,7 +42,9 @@ ASKING = user_arguments({"CMAKE_ARGS": "-DGGML_NATIVE=off -DGGML_AMX_INT8=on"})
 def compiler(folder: Path, name: str, assembly: str, *, macros: str = "#define __x86_64__ 1") -> Compilers:
     """A program that answers as a compiler does: macros for -E, else assembly; it takes any C++17."""
     path = folder / name
-    path.write_text(f"#!/bin/sh\ncase \"$*\" in\n*-E*) echo '{macros}' ;;\n*-S*) cat <<'EOF'\n{assembly}\nEOF\n;;\nesac\n")
+    path.write_text(
+        f"#!/bin/sh\ncase \"$*\" in\n*-E*) echo '{macros}' ;;\n*-S*) cat <<'EOF'\n{assembly}\nEOF\n;;\nesac\n"
+    )
     path.chmod(path.stat().st_mode | stat.S_IXUSR)
     return Compilers((str(path),), (str(path),))
 

@@ -15,7 +15,12 @@ def test_equal_facts_have_one_key_and_any_difference_has_another() -> None:
 
 
 def test_what_changes_a_build_is_in_its_key_and_what_only_changes_its_time_is_not() -> None:
-    environment = {"CMAKE_ARGS": "-DGGML_CUDA=on", "CFLAGS": "-g", "CMAKE_BUILD_PARALLEL_LEVEL": "1", "HOME": "/home/me"}
+    environment = {
+        "CMAKE_ARGS": "-DGGML_CUDA=on",
+        "CFLAGS": "-g",
+        "CMAKE_BUILD_PARALLEL_LEVEL": "1",
+        "HOME": "/home/me",
+    }
     assert settings_read(environment) == {"CMAKE_ARGS": "-DGGML_CUDA=on", "CFLAGS": "-g"}
 
 

@@ -5,17 +5,19 @@ from pathlib import Path
 import pytest
 from failures import InstallError, cause_in
 
+UV = "uv==0.13.9"
+REFUSED = "WARNING: Retrying after [Errno 111] Connection refused\n"
 LOGS = {
     "as: /tmp/x.o: No space left on device\nninja: build stopped": "the disk is full",
     "g++: fatal error: Killed signal terminated program cc1plus": "memory ran out",
-    "WARNING: Retrying after [Errno 111] Connection refused\nERROR: No matching distribution found for uv": "the package index cannot be reached",
-    "ERROR: Could not find a version\nERROR: No matching distribution found for uv==0.13.9": "uv==0.13.9 is on none of the package indexes",
-    "error: Failed to download `typer==0.28.0`\n  cause: Hash mismatch for `typer==0.28.0`": "typer==0.28.0 is not the file that the lock names",
-    "ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE. If you\n    uv==0.13.9 from u:\n": "uv==0.13.9 is not the file that the lock names",
-    "CMake Error at ggml/CMakeLists.txt:7 (message):\n  CUDA Toolkit not found\n\n": "CMake refused: CUDA Toolkit not found",
-    "CMake Error: Could not create named generator Foo\nGenerators\n": "CMake refused: Could not create named generator Foo",
-    "[3/78] g++ -c a.cpp\na.cpp:3:1: error: 'x' was not declared\n": "the compiler refused a.cpp:3:1: error: 'x' was not declared",
-    "The virtual environment was not created because ensurepip is not\navailable.": "this Python cannot make virtual environments",
+    f"{REFUSED}ERROR: No matching distribution found for {UV}": "the package index cannot be reached",
+    f"ERROR: No matching distribution found for {UV}": f"{UV} is on none of the package indexes",
+    f"error: Failed to download\n  cause: Hash mismatch for `{UV}`": f"{UV} is not the file that the lock names",
+    f"THESE PACKAGES DO NOT MATCH THE HASHES. If you\n    {UV} from u:\n": f"{UV} is not the file that the lock names",
+    "CMake Error at a/CMakeLists.txt:7 (message):\n  CUDA not found\n\n": "CMake refused: CUDA not found",
+    "CMake Error: Could not create generator Foo\nGenerators\n": "CMake refused: Could not create generator Foo",
+    "[3/78] g++ -c a.cpp\na.cpp:3:1: error: no x\n": "the compiler refused a.cpp:3:1: error: no x",
+    "It was not created because ensurepip is not\navailable.": "this Python cannot make virtual environments",
     "one\nsomething new\n\n": "it ended with: something new",
     "": "it ended without a word",
 }
@@ -29,7 +31,9 @@ def test_a_log_names_its_cause(log: str) -> None:
 
 
 def test_an_error_is_one_line_with_the_next_step_and_the_log() -> None:
-    error = InstallError("llama.cpp was not compiled: the disk is full", hint="free some space", log=Path("/l/build.log"))
+    error = InstallError(
+        "llama.cpp was not compiled: the disk is full", hint="free some space", log=Path("/l/build.log")
+    )
     assert str(error) == "llama.cpp was not compiled: the disk is full; free some space (log: /l/build.log)"
 
 

@@ -18,7 +18,9 @@ def test_the_settings_for_a_plain_pip_install_are_those_of_the_build() -> None:
 
 
 def test_cmake_args_are_left_as_they_are_and_come_last() -> None:
-    settings = build_settings(Choice(FOUND), ["-DGGML_CUDA=on"], {"CMAKE_ARGS": "-DGGML_CUDA=on", "SKBUILD_CMAKE_DEFINE": "A=1"})
+    settings = build_settings(
+        Choice(FOUND), ["-DGGML_CUDA=on"], {"CMAKE_ARGS": "-DGGML_CUDA=on", "SKBUILD_CMAKE_DEFINE": "A=1"}
+    )
     assert "CMAKE_ARGS" not in settings  # scikit-build-core puts them after its definitions
     assert settings["SKBUILD_CMAKE_DEFINE"].endswith(";A=1")
     assert "CC" not in settings

@@ -9,7 +9,10 @@ from locked import LOCK, ROOT, TOOLS, pins
 
 def test_every_requirement_of_every_extra_is_locked_with_hashes() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = [*project["dependencies"], *(each for extra in project["optional-dependencies"].values() for each in extra)]
+    wanted = [
+        *project["dependencies"],
+        *(each for extra in project["optional-dependencies"].values() for each in extra),
+    ]
     names = {re.match(r"[A-Za-z0-9._-]+", each)[0].lower().replace("_", "-") for each in wanted} - {"llstore"}
     locked = pins(LOCK.read_text())
     assert names <= locked.keys()
@@ -28,9 +31,10 @@ def test_no_lock_names_an_index() -> None:
 
 
 def test_a_pin_is_a_requirement_that_pip_verifies() -> None:
-    text = f"# head\na-b==1.0 ; python_full_version < '3.12' \\\n    --hash=sha256:{'0' * 64} \\\n    --hash=sha256:{'1' * 64}\nc==2\n"
+    hashes = [f"--hash=sha256:{digit * 64}" for digit in "01"]
+    text = f"# head\na-b==1.0 ; python_full_version < '3.12' \\\n    {hashes[0]} \\\n    {hashes[1]}\nc==2\n"
     found = pins(text)
-    assert found["a-b"].requirement == f"a-b==1.0 --hash=sha256:{'0' * 64} --hash=sha256:{'1' * 64}"
+    assert found["a-b"].requirement == f"a-b==1.0 {' '.join(hashes)}"
     assert found["c"].hashes == ()
 
 

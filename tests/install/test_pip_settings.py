@@ -48,7 +48,10 @@ def test_the_environment_rules_over_the_command_and_the_command_over_the_rest() 
 
 
 def test_values_on_several_lines_of_a_file_are_several_values() -> None:
-    assert translated(r"global.extra-index-url='\nhttps://a.test/\nhttps://b.test/'")["UV_INDEX"] == "https://a.test/ https://b.test/"
+    assert (
+        translated(r"global.extra-index-url='\nhttps://a.test/\nhttps://b.test/'")["UV_INDEX"]
+        == "https://a.test/ https://b.test/"
+    )
 
 
 def test_no_index_is_an_argument_for_uv_has_no_variable_for_it() -> None:
@@ -57,7 +60,12 @@ def test_no_index_is_an_argument_for_uv_has_no_variable_for_it() -> None:
 
 
 def test_what_is_said_to_uv_itself_stays() -> None:
-    found = translated("global.index-url='https://pip.test/'", "global.timeout='5'", UV_HTTP_TIMEOUT="9", UV_INDEX_URL="https://uv.test/")
+    found = translated(
+        "global.index-url='https://pip.test/'",
+        "global.timeout='5'",
+        UV_HTTP_TIMEOUT="9",
+        UV_INDEX_URL="https://uv.test/",
+    )
     assert found["UV_HTTP_TIMEOUT"] == "9"
     assert "UV_DEFAULT_INDEX" not in found
 
@@ -70,7 +78,9 @@ def test_the_certificates_that_requests_reads_are_uvs_where_pip_names_none() -> 
 
 def test_pip_itself_lists_a_file_as_it_is_read_here(tmp_path: Path) -> None:
     file = tmp_path / "pip.conf"
-    file.write_text("[global]\nindex-url = https://main.test/simple\nextra-index-url =\n  https://a.test/\n  https://b.test/\n")
+    file.write_text(
+        "[global]\nindex-url = https://main.test/simple\nextra-index-url =\n  https://a.test/\n  https://b.test/\n"
+    )
     environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "PIP_CONFIG_FILE": str(file), "PIP_TIMEOUT": "7"}
     command = [sys.executable, "-m", "pip", "config", "list"]
     lines = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.splitlines()
