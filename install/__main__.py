@@ -33,6 +33,9 @@ def main() -> int:
     except InstallError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except OSError as error:  # a folder that cannot be written, or a full disk
+        print(f"error: {error}; free some space, or name another folder", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("interrupted; run it again: it goes on where it stopped", file=sys.stderr)
         return INTERRUPTED

@@ -3,13 +3,14 @@
 import shlex
 import shutil
 import subprocess
+import sysconfig
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from cmake_arguments import value_of
 from failures import InstallError
 
-# CMake's own order.
+# CMake's own order, after the compilers that Python was built with, which scikit-build-core prefers.
 _C = ("cc", "gcc", "clang")
 _CXX = ("c++", "g++", "clang++")
 _NEWEST, _OLDEST = 30, 9  # major versions that are looked for
@@ -53,7 +54,8 @@ def _command(
     spoken = {"C": "C", "CXX": "C++"}[language]
     if words and not shutil.which(words[0]):
         raise InstallError(f"there is no {spoken} compiler {words[0]}", hint=f"set {variable} to one that is installed")
-    found = words or [path for name in names if (path := shutil.which(name))][:1]
+    pythons = (sysconfig.get_config_var(variable) or "").split()[:1]
+    found = words or [path for name in [*pythons, *names] if (path := shutil.which(name))][:1]
     if not found:
         raise InstallError(f"there is no {spoken} compiler ({', '.join(names)})", hint=f"{_GET_ONE}, and run it again")
     return tuple(found)

@@ -74,8 +74,8 @@ def build_settings(choice: Choice, arguments: Sequence[str], environment: Mappin
     origin = _ORIGIN_OF.get(sys.platform, "$ORIGIN")
     defines = [settings["SKBUILD_CMAKE_DEFINE"].replace("$ORIGIN", origin), environment.get("SKBUILD_CMAKE_DEFINE", "")]
     settings["SKBUILD_CMAKE_DEFINE"] = ";".join(filter(None, defines))
-    if choice.compilers.chosen and not value_of("CMAKE_CXX_COMPILER", arguments):
-        settings |= choice.compilers.environment
+    # Said always, so that those which were looked at are those that compile; a compiler of CMAKE_ARGS rules.
+    settings |= choice.compilers.environment
     if choice.flags:
         added = " ".join(choice.flags)
         for language, variable in (("C", "CFLAGS"), ("CXX", "CXXFLAGS")):

@@ -23,10 +23,10 @@ def test_cmake_args_are_left_as_they_are_and_come_last() -> None:
     )
     assert "CMAKE_ARGS" not in settings  # scikit-build-core puts them after its definitions
     assert settings["SKBUILD_CMAKE_DEFINE"].endswith(";A=1")
-    assert "CC" not in settings
 
 
-def test_a_compiler_taken_instead_is_told_to_cmake() -> None:
+def test_the_compilers_that_were_looked_at_are_those_that_compile() -> None:
+    assert build_settings(Choice(FOUND), [], {})["CXX"] == "c++"
     other = Compilers(("gcc-14",), ("g++-14",), chosen=True)
     settings = build_settings(Choice(other), [], {})
     assert (settings["CC"], settings["CXX"]) == ("gcc-14", "g++-14")
