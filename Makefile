@@ -3,17 +3,21 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-# CMAKE_ARGS reaches llama.cpp's build (CMAKE_ARGS="-DGGML_CUDA=on" make demo); pip's cached build is then not used.
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
-SOURCES := pyproject.toml README.md $(shell find store runner cli -name '*.py')
-SMOLLM2 := b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
+# CMAKE_ARGS reaches llama.cpp's build: CMAKE_ARGS="-DGGML_CUDA=on" make demo (docs/build.md).
+INSTALL := $(PYTHON) install --venv $(VENV) --extras
+INSTALLER := pyproject.toml constraints.txt $(wildcard install/*)
+SOURCES := README.md $(shell find store runner cli -name '*.py')
 
-.PHONY: demo test check soak bench bench-gpu clean
+.PHONY: demo install test check soak bench bench-gpu relock clean FORCE
 
-demo: $(VENV)/llstore.stamp
-	$(BIN)/llstore put "$$($(BIN)/python fixtures/models.py smollm2)" --name demo/smollm2
-	$(BIN)/llstore run $(SMOLLM2) -p "Name the capital of France." \
-		--system "You are a helpful assistant." --temperature 0
+demo: $(VENV)/run.stamp
+	$(BIN)/llstore demo
+
+# Any set of the extras in pyproject.toml: make install EXTRAS=serve,client
+EXTRAS ?= all
+install:
+	rm -rf build
+	$(INSTALL) $(EXTRAS)
 
 # Three at once, also on two cores: many tests wait for a process or a server. Those of one file keep to one process, and
 # share what it set up.
@@ -24,6 +28,7 @@ check: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	cd $(VENV) && bin/mypy --config-file ../pyproject.toml -p llstore.store -p llstore.runner -p llstore.cli
+	$(BIN)/mypy --config-file pyproject.toml install/*.py
 
 # The fault lab's long campaigns, 20 minutes at most; `make soak KILLS=1000 SOAK_SECONDS=4500` for more of them.
 # Then a race of writers and collectors, ten minutes of mutated headers, and every vocabulary read as gguf-py reads it.
@@ -56,27 +61,32 @@ MINUTES ?= 10
 bench-gpu: $(VENV)/bench.stamp
 	$(BIN)/python benchmarks/gpu.py --minutes $(MINUTES) $(if $(OUT),--out $(OUT))
 
+# Both locks, with the versions as they are; RELOCK=--upgrade takes newer ones.
+relock: $(VENV)/run.stamp
+	$(PYTHON) install/relock.py $(VENV) $(RELOCK)
+
 clean:
 	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
-# llama-cpp-python is compiled here, once: 5 to 15 minutes on two cores.
-$(VENV)/run.stamp: constraints.txt
-	$(PYTHON) -m venv $(VENV)
-	@echo "installing llama-cpp-python; compiling it takes some minutes the first time"
-	$(PIP) $(if $(CMAKE_ARGS),--no-cache-dir) llama-cpp-python jinja2 numpy
-	touch $@
-
-# Installed as a wheel, as users have it: a module missing from the wheel shows at once.
-$(VENV)/llstore.stamp: $(VENV)/run.stamp $(SOURCES)
+# llstore is installed as a wheel, as users have it: a module missing from the wheel shows at once. llama.cpp is compiled
+# once for all clones of a user; a build folder of setuptools would bring back modules that were deleted.
+comma := ,
+define installed
 	rm -rf build
-	$(PIP) ".[serve]"
-	$(PIP) --force-reinstall --no-deps .
-	touch $@
+	$(INSTALL) $(1)
+	@touch $@
+endef
 
-$(VENV)/dev.stamp: $(VENV)/llstore.stamp
-	$(PIP) ".[serve,client,dev]"
-	touch $@
+$(VENV)/run.stamp: $(INSTALLER) $(SOURCES) $(VENV)/cmake_args.txt
+	$(call installed,run)
 
-$(VENV)/bench.stamp: $(VENV)/dev.stamp
-	$(PIP) ".[serve,client,dev,bench]"
-	touch $@
+$(VENV)/dev.stamp: $(INSTALLER) $(SOURCES) $(VENV)/cmake_args.txt
+	$(call installed,serve$(comma)client$(comma)dev)
+
+$(VENV)/bench.stamp: $(INSTALLER) $(SOURCES) $(VENV)/cmake_args.txt
+	$(call installed,serve$(comma)client$(comma)dev$(comma)bench)
+
+# Written only when it changes, so that other CMAKE_ARGS are another build.
+$(VENV)/cmake_args.txt: FORCE
+	@mkdir -p $(VENV)
+	@printf '%s\n' '$(subst ','\'',$(CMAKE_ARGS))' | cmp -s - $@ || printf '%s\n' '$(subst ','\'',$(CMAKE_ARGS))' >$@
