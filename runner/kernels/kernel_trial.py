@@ -5,13 +5,13 @@ CASES is JSON, as `argument` writes it. The process prints the number of each ca
 
 import json
 import os
-import resource
 import signal
 import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
 
+from ..engine.lifeline import die_quietly
 from .kernels import Case, Kernels
 from .tiny_model import CONTEXT, tiny_model
 
@@ -22,8 +22,7 @@ WRONG = 3  # exit code of a process that computed another token than the model's
 
 def main(text: str) -> None:
     """Tries each case in turn."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
-    os.environ["GGML_NO_BACKTRACE"] = "1"
+    die_quietly()
     signal.alarm(SECONDS)
     for number, case in enumerate(_read(text)):
         if not _computes(case):
