@@ -131,8 +131,10 @@ def runs(report: Report, here: Machine, file: Path, budget: Budget, *, rounds: i
     first = in_turns(acts, budget, rounds=1)
     works = {name: act for name, act in acts.items() if name not in first.failed}
     turns = in_turns(works, budget, rounds=rounds, expected=first.longest)
-    report.table(HEAD_RUN, [(name, *_times(turns.found.get(name, []))) for name in acts])
-    report.say(*_remarks("run", turns, first.failed))
+    counted = turns.found if any(turns.found.values()) else first.found
+    report.table(HEAD_RUN, [(name, *_times(counted.get(name, []))) for name in acts])
+    alone = ["run: only the first time of each fits, which also checks kernels"] if counted is first.found else []
+    report.say(*_remarks("run", turns, first.failed), *alone)
 
 
 def _times(found: list[tuple[float, float, float]]) -> tuple[str, ...]:
@@ -250,7 +252,7 @@ def main() -> int:
             all_parts(report, given)
     except TimeIsUp:
         report.say("STOPPED here: the time was over; what is missing below was not measured")
-    except (StoreError, RuntimeError) as error:
+    except (StoreError, RuntimeError, OSError) as error:
         report.say(f"FAILED here: {error}")
         code = 1
     print(report, end="")
