@@ -9,13 +9,11 @@ import typer
 from .failure import FAILED
 from .options import JsonOption, OfflineOption, QuietOption, StoreOption
 from .output import opened, print_json, progress, remark
-from .own_process import in_a_child
 
 if TYPE_CHECKING:
     from ..runner.receipts.replay import Difference, Replay, TokenText
 
 
-@in_a_child
 def replay(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="What `llstore run --receipt FILE` wrote.")],
     unchecked: Annotated[bool, typer.Option("--unchecked", help="Load it even if llstore check refuses it.")] = False,
