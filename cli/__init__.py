@@ -4,6 +4,8 @@ import gc
 import os
 import sys
 
+_IN_A_CHILD = {"run", "bench", "tune", "replay"}  # they call llama.cpp themselves
+
 
 def main() -> None:
     """The `llstore` command. Its modules are imported inside, so that Ctrl-C finds no moment that it cannot end."""
@@ -16,13 +18,31 @@ def main() -> None:
         before = signal.getsignal(signal.SIGINT)
         if before is signal.default_int_handler:
             signal.signal(signal.SIGINT, _leave)
+        _replace_what_is_closed()
+        interrupt, terminate = signal.SIGINT, signal.SIGTERM
+        if _IN_A_CHILD & set(sys.argv[1:2]):
+            # Before all else is imported: what a process has in memory, its child copies bit by bit.
+            from .own_process import in_a_child
+
+            interrupt, terminate = in_a_child(sys.argv[1:])
         from .main import main as run
 
-        signal.signal(signal.SIGINT, before)
-        run()
+        signal.signal(interrupt, before)
+        run(interrupt, terminate)
     except KeyboardInterrupt:
         sys.stderr.write("llstore: interrupted\n")
         sys.exit(130)
+
+
+def _replace_what_is_closed() -> None:
+    # Else the next file to be opened is what C libraries take for stderr, and print puts on stdout what is for stderr.
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    sys.stdout = sys.stdout or os.fdopen(1, "w")
+    sys.stderr = sys.stderr or os.fdopen(2, "w")
 
 
 def _leave(*_: object) -> None:

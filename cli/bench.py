@@ -33,14 +33,12 @@ from .bench_tables import document, print_results
 from .engine_options import engine_flags
 from .options import JsonOption, OfflineOption, QuietOption, RefArgument, StoreOption
 from .output import opened, print_json, progress, remark
-from .own_process import in_a_child
 
 if TYPE_CHECKING:
     from ..runner.bench.suite import Plan, Results
     from ..runner.engine_settings import EngineSettings
 
 
-@in_a_child
 @engine_flags()
 def bench(
     ref: RefArgument,

@@ -102,10 +102,9 @@ def _options(
         raise typer.Exit(USAGE)
 
 
-def main() -> None:
-    """Run the command line; never returns."""
-    signal.signal(signal.SIGTERM, _terminate)
-    _replace_what_is_closed()
+def main(interrupt: signal.Signals, terminate: signal.Signals) -> None:
+    """Run the command line; never returns. The two signals are those by which this process is asked to end."""
+    signal.signal(terminate, _terminate)
     for stream in (sys.stdout, sys.stderr):
         # A terminal that cannot show a character shows its number.
         if isinstance(stream, TextIOWrapper):
@@ -118,24 +117,12 @@ def main() -> None:
         sys.stdout.flush()
     except BaseException as error:
         code = report(error, as_json="--json" in sys.argv)
-    _leave(code or 0)
+    _leave(code or 0, interrupt)
 
 
-def _replace_what_is_closed() -> None:
-    # Else the next file to be opened is what C libraries take for stderr, and print puts on stdout what is for stderr.
-    for descriptor in range(3):
-        try:
-            os.fstat(descriptor)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)
-    sys.stdout = sys.stdout or os.fdopen(1, "w")
-    sys.stderr = sys.stderr or os.fdopen(2, "w")
-
-
-def _leave(code: int) -> NoReturn:
+def _leave(code: int, interrupt: signal.Signals) -> NoReturn:
     # All is said and done: neither Ctrl-C nor an output that takes no more may add to it.
-    for number in (signal.SIGINT, signal.SIGUSR1):  # as runner.fork passes it on
-        signal.signal(number, signal.SIG_IGN)
+    signal.signal(interrupt, signal.SIG_IGN)
     try:
         sys.stdout.flush()
     except OSError:

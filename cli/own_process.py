@@ -2,39 +2,52 @@
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Sequence
 from contextlib import suppress
-from functools import wraps
+from signal import SIGINT, SIGTERM, Signals
 from typing import Any
 
-from .output import remark
+from ..runner.errors import ProcessDied
+from ..runner.fork import PASSED_ON, fork
 
-_FLAGS = {"ctx": "--ctx", "repack": "--no-repack"}
+_FLAGS = ("--ctx", "--no-repack")  # of all these commands but replay
 _SHOW_CURSOR = "\x1b[?25h"
 _Terminal = tuple[int, list[Any]]
 
 
-def in_a_child(command: Callable[..., None]) -> Callable[..., None]:
-    """Runs a command in a child process, and ends with its exit code. Raises ProcessDied where a signal ended it."""
+def in_a_child(words: Sequence[str]) -> tuple[Signals, Signals]:
+    """Goes on in a child process, and says under which numbers that gets SIGINT and SIGTERM.
 
-    @wraps(command)
-    def called(**given: Any) -> None:
-        from ..runner.errors import ProcessDied
-        from ..runner.fork import fork
+    The parent never returns: it ends with the child's exit code, or says which signal has ended the child.
+    """
+    quiet = bool({"--quiet", "-q"} & set(words))
+    flags = [flag for flag in _FLAGS if words[0] != "replay" and (flag == "--ctx" or flag not in words)]
+    terminal = _terminal()
+    try:
+        code = fork(flags=flags, say=lambda line: _say(line, quiet=quiet))
+    except ProcessDied as error:
+        _restore(terminal, text=error.generating)
+        code = _report(error, as_json="--json" in words)
+    if code is None:
+        return PASSED_ON[SIGINT], PASSED_ON[SIGTERM]
+    # The child has said and flushed everything else.
+    os._exit(code)
 
-        flags = [flag for name, flag in _FLAGS.items() if name in given and given[name] is not False]
-        terminal = _terminal()
-        try:
-            code = fork(flags=flags, say=lambda line: remark(line, quiet=given["quiet"]))
-        except ProcessDied as error:
-            _restore(terminal, text=error.generating)
-            raise
-        if code is not None:
-            # The child has said and flushed everything.
-            os._exit(code)
-        command(**given)
 
-    return called
+def _say(line: str, *, quiet: bool) -> None:
+    from .output import remark
+
+    remark(line, quiet=quiet)
+
+
+def _report(error: ProcessDied, *, as_json: bool) -> int:
+    from .failure import report
+
+    code = report(error, as_json=as_json)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):
+            stream.flush()
+    return code
 
 
 def _terminal() -> _Terminal | None:

@@ -9,7 +9,6 @@ import typer
 from .failure import FAILED
 from .options import JsonOption, OfflineOption, QuietOption, StoreOption
 from .output import opened, print_json, progress, remark
-from .own_process import in_a_child
 
 if TYPE_CHECKING:
     from ..runner.receipts.receipt import Receipt
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
     from ..store import Manifest, Store
 
 
-@in_a_child
 def replay(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="What `llstore run --receipt FILE` wrote.")],
     unchecked: Annotated[bool, typer.Option("--unchecked", help="Load it even if llstore check refuses it.")] = False,

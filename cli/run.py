@@ -19,7 +19,6 @@ from . import settings
 from .engine_options import engine_flags
 from .options import JsonOption, OfflineOption, QuietOption, RefArgument, StoreOption
 from .output import opened, print_json, progress, remark
-from .own_process import in_a_child
 from .sampling_options import USUAL, sampling_flags
 
 if TYPE_CHECKING:
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
 _TEMPLATE = 1024  # tokens that a chat template may add to what people write
 
 
-@in_a_child
 @sampling_flags
 @engine_flags(without=("parallel", "unified"))
 def run(

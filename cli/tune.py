@@ -12,7 +12,6 @@ from .engine_options import engine_flags
 from .failure import NOT_FOUND
 from .options import JsonOption, OfflineOption, QuietOption, RefArgument, StoreOption
 from .output import opened, print_json, print_table, progress, remark
-from .own_process import in_a_child
 
 if TYPE_CHECKING:
     from ..runner.placement.tuned import Tuned
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 LEAST_SECONDS = 1.0
 
 
-@in_a_child
 @engine_flags(without=("exact",))
 def tune(
     ref: RefArgument,

@@ -66,7 +66,8 @@ def _begin(lifeline: int, box: BlackBox, output: int, passed: Collection[signal.
     os.dup2(output, 2)
     sys.stderr = os.fdopen(stderr, "w", 1, encoding=sys.stderr.encoding, errors=sys.stderr.errors)
     for number in passed:
-        signal.signal(PASSED_ON[number], signal.getsignal(number))
+        asked = signal.getsignal(number)
+        signal.signal(PASSED_ON[number], _end if asked is signal.SIG_DFL else asked)
         # Not ignored: programs that it starts would inherit that.
         signal.signal(number, _nothing)
 
@@ -106,6 +107,11 @@ def _died(code: int, box: BlackBox, printed: bytes, flags: Collection[str]) -> P
     who = "llama.cpp" if report.doing else "the command"
     said = f"{who} died ({report.cause}){report.occasion}"
     return ProcessDied(said, hint=report.advice(flags), generating=report.doing.startswith(GENERATED))
+
+
+def _end(_number: int, _frame: FrameType | None) -> None:
+    # Of SIGTERM, which nothing was done about yet: it ends a process, but not as if llama.cpp had died.
+    os._exit(128 + signal.SIGTERM)
 
 
 def _nothing(_number: int, _frame: FrameType | None) -> None:
