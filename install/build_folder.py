@@ -52,7 +52,7 @@ def cache_root(environment: Mapping[str, str], *, system: str = sys.platform) ->
 
 
 @contextmanager
-def locked(folder: BuildFolder) -> Iterator[None]:
+def exclusive(folder: BuildFolder) -> Iterator[None]:
     """One build at a time in a folder; the system lets go of the lock however its holder ends."""
     try:
         folder.path.mkdir(parents=True, exist_ok=True)

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from amx_probe import Choice, choose
-from build_folder import BuildFolder, cache_root, locked
+from build_folder import BuildFolder, cache_root, exclusive
 from build_key import build_key, machine_facts, settings_read
 from cmake_arguments import user_arguments, value_of
-from compilers import find_compilers, require_cxx17
+from compilers import find_compilers, require_cxx17, version
 from failures import InstallError
 from locked import LOCK, TOOLS, Pin, pins
 from logged_run import Command, run_logged, say
@@ -91,7 +91,7 @@ def llama_wheel(plan: Plan, uv: Uv) -> Path:
     folder = plan.folder
     if plan.remark:
         say(plan.remark)
-    with locked(folder):
+    with exclusive(folder):
         if kept := folder.wheel():
             say(f"llama.cpp from {kept}: nothing to compile")
             return kept
@@ -113,7 +113,7 @@ def _make_tools(folder: BuildFolder, uv: Uv) -> None:
 
 def _has_cmake() -> bool:
     path = shutil.which("cmake")
-    told = os.popen(f"{shlex.quote(path)} --version").read() if path else ""
+    told = version([path]) if path else ""
     match = re.search(r"version (\d+)\.(\d+)", told)
     return match is not None and (int(match[1]), int(match[2])) >= _OLDEST_CMAKE
 
