@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import shutil
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -40,6 +41,11 @@ class BuildFolder:
     def wheel(self) -> Path | None:
         """The finished wheel: it comes here by a rename, so it is whole."""
         return next(self.path.glob("*.whl"), None)
+
+    def empty(self) -> None:
+        """Removes what only a build under way needs, some 250 MB."""
+        for folder in (self.source, self.objects, self.tools):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def cache_root(environment: Mapping[str, str], *, system: str = sys.platform) -> Path:

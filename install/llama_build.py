@@ -142,12 +142,17 @@ def _compile(plan: Plan) -> Path:
     environment = {**plan.environment, "PATH": path, "SKBUILD_BUILD_DIR": str(folder.objects)}
     words: list[str | Path] = [folder.tools / "bin" / "python", "-c", _BUILD, made]
     command = Command(words, "llama.cpp was not compiled", environment, folder.source)
-    run_logged(command, log=folder.log, progress=lambda seconds: progress_line(folder.objects, seconds))
+    try:
+        run_logged(command, log=folder.log, progress=lambda seconds: progress_line(folder.objects, seconds))
+    except InstallError:
+        if not (folder.objects / "build.ninja").exists():
+            folder.empty()  # refused before anything was compiled: there is nothing to go on with
+        raise
     wheel = next(made.glob("*.whl"))
     say(f"compiled llama.cpp: {progress_line(folder.objects, 0).partition(',')[0].removeprefix('compiled ')}")
     kept = wheel.replace(folder.path / wheel.name)
-    for rest in (made, folder.source, folder.objects, folder.tools):
-        shutil.rmtree(rest, ignore_errors=True)
+    made.rmdir()
+    folder.empty()
     return kept
 
 
