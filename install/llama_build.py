@@ -151,7 +151,7 @@ def _compile(plan: Plan) -> Path:
     wheel = next(made.glob("*.whl"))
     say(f"compiled llama.cpp: {progress_line(folder.objects, 0).partition(',')[0].removeprefix('compiled ')}")
     kept = wheel.replace(folder.path / wheel.name)
-    made.rmdir()
+    shutil.rmtree(made)
     folder.empty()
     return kept
 
