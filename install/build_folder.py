@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import shutil
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -41,6 +42,11 @@ class BuildFolder:
         """The finished wheel: it comes here by a rename, so it is whole."""
         return next(self.path.glob("*.whl"), None)
 
+    def empty(self) -> None:
+        """Removes what only a build under way needs, some 250 MB."""
+        for folder in (self.source, self.objects, self.tools):
+            shutil.rmtree(folder, ignore_errors=True)
+
 
 def cache_root(environment: Mapping[str, str], *, system: str = sys.platform) -> Path:
     """LLSTORE_BUILD_CACHE, or a folder among the user's caches."""
@@ -52,7 +58,7 @@ def cache_root(environment: Mapping[str, str], *, system: str = sys.platform) ->
 
 
 @contextmanager
-def locked(folder: BuildFolder) -> Iterator[None]:
+def exclusive(folder: BuildFolder) -> Iterator[None]:
     """One build at a time in a folder; the system lets go of the lock however its holder ends."""
     try:
         folder.path.mkdir(parents=True, exist_ok=True)

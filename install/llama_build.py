@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from amx_probe import Choice, choose
-from build_folder import BuildFolder, cache_root, locked
+from build_folder import BuildFolder, cache_root, exclusive
 from build_key import build_key, machine_facts, settings_read
 from cmake_arguments import user_arguments, value_of
-from compilers import find_compilers, require_cxx17
+from compilers import find_compilers, require_cxx17, version
 from failures import InstallError
 from locked import LOCK, TOOLS, Pin, pins
 from logged_run import Command, run_logged, say
@@ -91,7 +91,7 @@ def llama_wheel(plan: Plan, uv: Uv) -> Path:
     folder = plan.folder
     if plan.remark:
         say(plan.remark)
-    with locked(folder):
+    with exclusive(folder):
         if kept := folder.wheel():
             say(f"llama.cpp from {kept}: nothing to compile")
             return kept
@@ -113,7 +113,7 @@ def _make_tools(folder: BuildFolder, uv: Uv) -> None:
 
 def _has_cmake() -> bool:
     path = shutil.which("cmake")
-    told = os.popen(f"{shlex.quote(path)} --version").read() if path else ""
+    told = version([path]) if path else ""
     match = re.search(r"version (\d+)\.(\d+)", told)
     return match is not None and (int(match[1]), int(match[2])) >= _OLDEST_CMAKE
 
@@ -142,12 +142,17 @@ def _compile(plan: Plan) -> Path:
     environment = {**plan.environment, "PATH": path, "SKBUILD_BUILD_DIR": str(folder.objects)}
     words: list[str | Path] = [folder.tools / "bin" / "python", "-c", _BUILD, made]
     command = Command(words, "llama.cpp was not compiled", environment, folder.source)
-    run_logged(command, log=folder.log, progress=lambda seconds: progress_line(folder.objects, seconds))
+    try:
+        run_logged(command, log=folder.log, progress=lambda seconds: progress_line(folder.objects, seconds))
+    except InstallError:
+        if not (folder.objects / "build.ninja").exists():
+            folder.empty()  # refused before anything was compiled: there is nothing to go on with
+        raise
     wheel = next(made.glob("*.whl"))
     say(f"compiled llama.cpp: {progress_line(folder.objects, 0).partition(',')[0].removeprefix('compiled ')}")
     kept = wheel.replace(folder.path / wheel.name)
-    for rest in (made, folder.source, folder.objects, folder.tools):
-        shutil.rmtree(rest, ignore_errors=True)
+    shutil.rmtree(made)
+    folder.empty()
     return kept
 
 
