@@ -85,7 +85,7 @@ def alone(model: LlamaModel, request: Request, **changes: object) -> tuple[str, 
 
 
 def test_in_exact_mode_an_answer_is_the_same_whoever_shares_the_batch_and_whenever_they_come(model: LlamaModel) -> None:
-    requests = [greedy(model, prompt, tokens=6) for prompt in PROMPTS]
+    requests = [greedy(model, prompt, tokens=6) for prompt in PROMPTS[1::2]]
     wanted = [alone(model, request, exact=True) for request in requests]
     with Engine(model, settings(exact=True)) as engine:
 
