@@ -1,6 +1,7 @@
 """What all tests share: models, a SeaweedFS, and a machine of one's own."""
 
 import os
+import shutil
 import signal
 import subprocess
 import uuid
@@ -27,6 +28,21 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # An example that takes long on a busy machine is not wrong.
 hypothesis_settings.register_profile("patient", deadline=None)
 hypothesis_settings.load_profile("patient")
+
+
+SHARED_MEMORY, ROOM = Path("/dev/shm"), 8 << 30  # bytes that a run may leave there
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Puts temporary files into memory where there is much of it: each put and get waits for the disk otherwise."""
+    roomy = SHARED_MEMORY.is_dir() and min(shutil.disk_usage(SHARED_MEMORY).free, _available()) > 2 * ROOM
+    if roomy and not config.option.basetemp:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(SHARED_MEMORY))
+
+
+def _available() -> int:
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
 
 
 # A file keeps to one process: what takes long is begun first, lest one of them goes on when all others have ended.

@@ -18,7 +18,7 @@ from llstore.store import Digest, PutRequest, Role, Settings, Store
 from llstore.store.blocks import BLOCK_SIZE
 
 # `make soak` takes 1 GB.
-SIZE = int(os.environ.get("LLSTORE_LAB_BYTES", str(20 * BLOCK_SIZE)))
+SIZE = int(os.environ.get("LLSTORE_LAB_BYTES", str(14 * BLOCK_SIZE)))
 CLIENTS = 8
 
 
