@@ -15,10 +15,10 @@ demo: $(VENV)/llstore.stamp
 	$(BIN)/llstore run $(SMOLLM2) -p "Name the capital of France." \
 		--system "You are a helpful assistant." --temperature 0
 
-# Three at once, also on two cores: many tests wait for a process or a server. Those of one file keep to one process, and
+# Four at once, also on two cores: many tests wait for a process or a server. Those of one file keep to one process, and
 # share what it set up; the files come in the order of tests/conftest.py, the longest first.
 test: check
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --durations=25
+	$(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder --durations=25
 
 check: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
