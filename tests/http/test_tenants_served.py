@@ -83,9 +83,9 @@ def test_tokens_a_minute_are_counted_to_the_token(shared: Server, tenant: Callab
         if limit - total > prompt:
             assert ask(client, limit - total - prompt).status_code == 200
         # What flows in meanwhile is in test_limits, by a clock that is told; here it is less than is asked for.
-        seconds = int(until_refused(client, each).headers["retry-after"])
-        assert seconds <= (each + prompt) * 60 / limit + 1
-        time.sleep(seconds)
+        told = int(until_refused(client, each).headers["retry-after"])
+        assert told <= (each + prompt) * 60 / limit + 1
+        time.sleep(told)
         assert ask(client, each).status_code == 200
 
 

@@ -342,7 +342,7 @@ def test_a_server_that_is_gone_is_an_error_of_the_request() -> None:
 def test_taking_a_request_back_closes_its_connection() -> None:
     with completions(pause=0.02) as server:
         load = closed(ServerTarget(server.port), [Clients(iter([Asked((1,), 100_000)]), 1)], seconds=0.2, cut=True)
-        assert server.cut.wait(5)
+        assert server.cut.wait(SOON)
     assert load.records[0].error == CUT
     assert load.tokens > 2
 
