@@ -19,10 +19,10 @@ install:
 	rm -rf build
 	$(INSTALL) $(EXTRAS)
 
-# Three at once, also on two cores: many tests wait for a process or a server. Those of one file keep to one process, and
-# share what it set up.
+# Four at once, also on two cores: many tests wait for a process or a server. Those of one file keep to one process, and
+# share what it set up; the files come in the order of tests/conftest.py, the longest first.
 test: check
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder --durations=25
 
 check: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
@@ -47,6 +47,8 @@ soak: $(VENV)/dev.stamp
 
 # LLSTORE_PEERS=DIR holds llama-bench, llama-batched-bench and llama-server (docs/bench.md); without it the engine runs alone.
 bench: $(VENV)/bench.stamp
+	$(BIN)/python benchmarks/promises.py
+	$(BIN)/python benchmarks/served_promises.py
 	$(BIN)/python benchmarks/transfer.py
 	$(BIN)/python benchmarks/stored.py
 	$(BIN)/python benchmarks/catalog.py

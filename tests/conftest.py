@@ -1,6 +1,7 @@
 """What all tests share: models, a SeaweedFS, and a machine of one's own."""
 
 import os
+import shutil
 import signal
 import subprocess
 import uuid
@@ -8,12 +9,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import forked
 import models
 import pytest
 import tiny as tiny_model
 from forked import Forks
 from hypothesis import settings as hypothesis_settings
-from seaweed import SeaweedFS, seaweedfs
+from seaweed import SeaweedFS, shared_seaweedfs
 
 from llstore.store import Name, PutRequest, Role, Settings, Store
 
@@ -26,6 +28,38 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # An example that takes long on a busy machine is not wrong.
 hypothesis_settings.register_profile("patient", deadline=None)
 hypothesis_settings.load_profile("patient")
+
+
+SHARED_MEMORY, ROOM = Path("/dev/shm"), 8 << 30  # bytes that a run may leave there
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Puts temporary files into memory where there is much of it: each put and get waits for the disk otherwise."""
+    roomy = SHARED_MEMORY.is_dir() and min(shutil.disk_usage(SHARED_MEMORY).free, _available()) > 2 * ROOM
+    if roomy and not config.option.basetemp:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(SHARED_MEMORY))
+
+
+def _available() -> int:
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+
+
+# A file keeps to one process: what takes long is begun first, lest one of them goes on when all others have ended.
+LONGEST = (
+    *("runner/test_engine.py", "lab/test_faults.py", "http/test_clients.py", "runner/test_generate.py"),
+    *("lab/test_crashes.py", "cli/test_batch.py", "cli/test_bad_transfers.py", "http/test_drain.py", "test_wheel.py"),
+    *("cli/test_ci_story.py", "lab/test_kills.py", "lab/test_resume.py", "http/test_openapi.py", "store/test_store.py"),
+    *("cli/test_replay.py", "store/test_gguf_vocabs.py", "store/test_download.py", "store/test_collector.py"),
+    *("cli/test_bad_input.py", "cli/test_acceptance.py", "store/test_fsck.py", "store/test_s3_parts.py"),
+    *("cli/test_catalog_commands.py", "cli/test_ci_recipes.py", "http/test_faults.py", "http/test_served_receipts.py"),
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Brings the files of LONGEST to the front."""
+    places = {Path(__file__).parent / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
 
 
 @pytest.fixture(scope="session")
@@ -48,8 +82,9 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedFS]:
-    """A real SeaweedFS for the whole session."""
-    with seaweedfs(tmp_path_factory.mktemp("seaweed")) as server:
+    """A real SeaweedFS for the whole session, shared by the processes that run tests at once."""
+    base = tmp_path_factory.getbasetemp()
+    with shared_seaweedfs((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "seaweed") as server:
         os.environ.update(server.environment)
         yield server
 
@@ -88,10 +123,9 @@ def put(settings: Settings) -> Callable[..., str]:
 
 
 @pytest.fixture(scope="session")
-def forks() -> Iterator[Forks]:
+def forks() -> Forks:
     """Whence the command is forked."""
-    with Forks() as forks:
-        yield forks
+    return forked.forks()
 
 
 @pytest.fixture

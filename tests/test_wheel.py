@@ -32,10 +32,11 @@ def test_the_wheel_holds_every_source_file(wheel: Path) -> None:
 
 
 def test_a_bare_install_compiles_nothing_and_puts_gets_and_lists(wheel: Path, tiny: Path, tmp_path: Path) -> None:
-    subprocess.run([sys.executable, "-m", "venv", tmp_path / "bare"], check=True)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "bare"], check=True)
     python, llstore = tmp_path / "bare/bin/python", tmp_path / "bare/bin/llstore"
     # Only wheels may be used: anything that wanted a compiler would fail here.
-    subprocess.run([python, "-m", "pip", "install", "--quiet", "--only-binary", ":all:", wheel], check=True)
+    pip = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet"]
+    subprocess.run([*pip, "--only-binary", ":all:", wheel], check=True)
     environment = {**os.environ, "LLSTORE_HOME": str(tmp_path / "home")}
 
     def run(*words: str | Path) -> subprocess.CompletedProcess[str]:

@@ -6,13 +6,13 @@ import pty
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from waiting import until
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 Put = Callable[..., str]
@@ -54,13 +54,6 @@ def started(home: Path, *arguments: str | Path) -> Iterator[subprocess.Popen[byt
     finally:
         process.kill()
         process.communicate()
-
-
-def wait_until(true: Callable[[], object], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def children(pid: int) -> list[int]:
@@ -152,13 +145,13 @@ def test_a_killed_batch_goes_on_without_doing_a_line_twice(
     source, target = write(tmp_path / "in.jsonl", asked), tmp_path / "out.jsonl"
     command = (stored, "-i", source, "-o", target, "--parallel", "4")
     with started(home, *command) as process:
-        wait_until(lambda: lines_in(target) >= 15)
+        until(lambda: lines_in(target) >= 15)
         engines = children(process.pid)
         assert engines
         process.kill()
         process.wait()
         before = target.read_bytes()
-        wait_until(lambda: not any(map(lives, engines)), 10)
+        until(lambda: not any(map(lives, engines)), 10)
     assert 15 <= before.count(b"\n") < 400
     whole = before[: before.rfind(b"\n") + 1]
     journal = (tmp_path / "out.jsonl.llstore").read_text().splitlines()
@@ -179,7 +172,7 @@ def test_ctrl_c_leaves_no_engine_and_the_batch_goes_on(
 ) -> None:
     source, target = write(tmp_path / "in.jsonl", prompts(20_000, max_tokens=100)), tmp_path / "out.jsonl"
     with started(home, stored, "-i", source, "-o", target, "--parallel", "2") as process:
-        wait_until(lambda: lines_in(target) >= 3)
+        until(lambda: lines_in(target) >= 3)
         engines = children(process.pid)
         assert engines
         process.send_signal(signal.SIGINT)
@@ -212,7 +205,7 @@ def test_a_batch_begun_with_other_settings_is_refused(
 ) -> None:
     source, target = write(tmp_path / "in.jsonl", prompts(20_000, max_tokens=100)), tmp_path / "out.jsonl"
     with started(home, stored, "-i", source, "-o", target, "--parallel", "2") as process:
-        wait_until(lambda: lines_in(target) >= 1)
+        until(lambda: lines_in(target) >= 1)
         busy = llstore("batch", stored, "-i", source, "-o", target, *ONE)
         assert busy.returncode == 1
         assert "another llstore batch" in busy.stderr
@@ -286,7 +279,7 @@ def test_an_engine_that_dies_costs_no_line(home: Path, tmp_path: Path, stored: s
     asked = prompts(40, max_tokens=100)
     source, target = write(tmp_path / "in.jsonl", asked), tmp_path / "out.jsonl"
     with started(home, stored, "-i", source, "-o", target, "--parallel", "4") as process:
-        wait_until(lambda: lines_in(target) >= 3)
+        until(lambda: lines_in(target) >= 3)
         (engine,) = children(process.pid)
         os.kill(engine, signal.SIGABRT)
         process.communicate(timeout=60)

@@ -2,11 +2,12 @@
 
 import os
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import no_network
 import pytest
+from forked import Forks
 from tiny import write_tiny
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -14,7 +15,9 @@ Put = Callable[..., str]
 
 
 @pytest.fixture
-def offline(llstore: Command, put: Put, tiny: Path, bucket: str, tmp_path: Path) -> Command:
+def offline(  # noqa: PLR0913 (fixtures)
+    llstore: Command, put: Put, tiny: Path, bucket: str, home: Path, tmp_path: Path
+) -> Iterator[Command]:
     """The command on a machine that knows of two models in a bucket, has one of them, and may not touch the network."""
     online = {"LLSTORE_STORE": bucket}
     put(tiny, name="team/here", url=bucket)
@@ -23,7 +26,9 @@ def offline(llstore: Command, put: Put, tiny: Path, bucket: str, tmp_path: Path)
     (tmp_path / "llstore.toml").write_text('[models]\nhere = "team/here"\n')
     assert llstore("lock", **online).returncode == 0
     cut = no_network.environment(tmp_path / "no-network", before=os.environ.get("PYTHONPATH", ""))
-    return lambda *words, **more: llstore(*words, **{**online, "LLSTORE_OFFLINE": "1", **cut, **more})
+    fenced = {**os.environ, "LLSTORE_HOME": str(home), **online, "LLSTORE_OFFLINE": "1", **cut}
+    with Forks(fenced) as forks:
+        yield lambda *words, **more: forks.run(words, env={**fenced, **more}, cwd=tmp_path, timeout=120)
 
 
 def test_the_guard_sees_a_command_that_goes_online(llstore: Command, bucket: str, tmp_path: Path) -> None:

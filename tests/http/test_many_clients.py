@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from raw_client import await_true, post, resident
+from raw_client import post, resident
 from serving import Server, serving
+from waiting import until
 
 CLIENTS = 1000 if os.environ.get("LLSTORE_SOAK") else 300
 QUEUE, SLOTS, TOKENS = 100, 8, 20
@@ -90,7 +91,7 @@ def test_who_is_admitted_is_answered_and_the_others_are_told_when_to_come_back(c
     assert all(each.whole for each in found if each.status == 200)
     assert all(each.retry_after >= 1 for each in found if each.status == 503)
     assert resident(crowded.process.pid) - before < 64 * MIB
-    await_true(lambda: len(crowded.events("request")) >= CLIENTS)
+    until(lambda: len(crowded.events("request")) >= CLIENTS)
 
 
 def test_who_comes_back_when_told_is_answered_in_the_end(crowded: Server) -> None:

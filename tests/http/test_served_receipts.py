@@ -11,7 +11,7 @@ PROMPTS = ("Name the capital of France.", "What is a river?", "Count to five.")
 
 
 def receipt_of(server: Server, prompt: str) -> dict[str, Any]:
-    body = {"messages": [{"role": "user", "content": prompt}], "max_tokens": 12, "temperature": 1, "receipt": True}
+    body = {"messages": [{"role": "user", "content": prompt}], "max_tokens": 6, "temperature": 1, "receipt": True}
     with server.client() as client:
         found: dict[str, Any] = client.post("/v1/chat/completions", json=body).json()["receipt"]
     return found

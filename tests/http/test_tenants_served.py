@@ -9,8 +9,9 @@ from typing import Any
 
 import httpx
 import pytest
-from raw_client import RawClient, await_true, neighbour, post
+from raw_client import RawClient, neighbour, post
 from serving import Server, llstore, serving
+from waiting import until
 
 from llstore.runner.tenants.keyfile import KeyFile
 from llstore.runner.tenants.tenant import Changes
@@ -37,7 +38,7 @@ def tenant(shared: Server) -> Callable[..., str]:
         with KeyFile(shared.home / "data" / "keys.db") as file:
             key = file.create(name, now=time.time(), changes=changes).text
         with shared.client(key) as client:
-            await_true(lambda: client.get("/v1/models").status_code == 200, within=3)
+            until(lambda: client.get("/v1/models").status_code == 200)
         return key
 
     return made
@@ -47,18 +48,22 @@ def ask(client: httpx.Client, tokens: int, **more: Any) -> httpx.Response:
     return client.post(ASK, json={"prompt": "once", "max_tokens": tokens, "ignore_eos": True, **more})
 
 
+def until_refused(client: httpx.Client, tokens: int) -> httpx.Response:
+    """Asks again and again; the first answer that is none."""
+    answers = (ask(client, tokens) for _ in range(200))
+    return next(answer for answer in answers if answer.status_code != 200)
+
+
 def used(answer: httpx.Response) -> int:
     return int(answer.json()["usage"]["total_tokens"])
 
 
 def test_requests_a_minute_are_a_bucket_and_retry_after_suffices(shared: Server, tenant: Callable[..., str]) -> None:
     with shared.client(tenant("minute", Changes(requests_per_minute=60))) as client:
-        began = time.monotonic()
-        answers = []
-        while not answers or answers[-1].status_code == 200:
-            answers.append(ask(client, 1))
-        assert 60 <= len(answers) - 1 <= 60 + (time.monotonic() - began)
-        refused = answers[-1]
+        answers = [ask(client, 1) for _ in range(60)]
+        assert {answer.status_code for answer in answers} == {200}
+        # Each second lets another one pass, which takes a few milliseconds.
+        refused = until_refused(client, 1)
         assert (refused.status_code, refused.json()["error"]["code"]) == (429, "rate_limit_exceeded")
         assert refused.headers["retry-after"] == "1"
         time.sleep(1)
@@ -68,24 +73,19 @@ def test_requests_a_minute_are_a_bucket_and_retry_after_suffices(shared: Server,
 def test_tokens_a_minute_are_counted_to_the_token(shared: Server, tenant: Callable[..., str]) -> None:
     limit, each = 6000, 200
     with shared.client(tenant("tokens", Changes(tokens_per_minute=limit))) as client:
-        began = time.monotonic()
-        answer = ask(client, 1)
-        first, total = time.monotonic(), used(answer)
+        total = used(ask(client, 1))
         prompt = total - 1
-        while answer.status_code == 200:
-            asked = time.monotonic()
+        # As much as fits is granted to the token, however long it takes.
+        while total + each + prompt <= limit:
             answer = ask(client, each)
-            total += used(answer) if answer.status_code == 200 else 0
-            assert total <= limit + (time.monotonic() - began) * limit / 60
-        left = int(limit - total + (asked - first) * limit / 60)
-        assert answer.status_code == 429
-        assert left < each + prompt
-        if left > prompt:
-            assert ask(client, left - prompt).status_code == 200
-        answer = ask(client, each)
-        seconds = int(answer.headers.get("retry-after", 0))
-        assert seconds <= (each + prompt) * 60 / limit + 1
-        time.sleep(seconds)
+            assert answer.status_code == 200
+            total += used(answer)
+        if limit - total > prompt:
+            assert ask(client, limit - total - prompt).status_code == 200
+        # What flows in meanwhile is in test_limits, by a clock that is told; here it is less than is asked for.
+        told = int(until_refused(client, each).headers["retry-after"])
+        assert told <= (each + prompt) * 60 / limit + 1
+        time.sleep(told)
         assert ask(client, each).status_code == 200
 
 
@@ -102,9 +102,9 @@ def test_what_was_reserved_and_not_used_is_given_back(shared: Server, tenant: Ca
     asked = {"prompt": "once", "max_tokens": 7900}
     with shared.client(key) as client, RawClient(shared) as raw:
         raw.send(post(ASK, asked, headers=b"Authorization: Bearer %b\r\n" % key.encode()))
-        await_true(lambda: ask(client, 200).status_code == 429)
+        until(lambda: ask(client, 200).status_code == 429)
         raw.close()
-        await_true(lambda: ask(client, 4000, stop=["a", "e", "i", " "]).status_code == 200, within=3)
+        until(lambda: ask(client, 4000, stop=["a", "e", "i", " "]).status_code == 200)
         assert ask(client, 4000, stop=["a", "e", "i", " "]).status_code == 200
 
 
@@ -117,7 +117,7 @@ def test_requests_at_once_are_bounded(shared: Server, tenant: Callable[..., str]
             refused = [answer for answer in answers if answer.status_code == 429]
             assert len(refused) >= 8
             assert all(answer.headers["retry-after"] == "1" for answer in refused)
-        await_true(lambda: ask(client, 1).status_code == 200)
+        until(lambda: ask(client, 1).status_code == 200)
 
 
 def test_limits_that_change_hold_at_once(shared: Server, tenant: Callable[..., str]) -> None:
@@ -125,7 +125,7 @@ def test_limits_that_change_hold_at_once(shared: Server, tenant: Callable[..., s
         assert ask(client, 200).status_code == 200
         with KeyFile(shared.home / "data" / "keys.db") as file:
             file.set_tenant("changing", Changes(tokens_per_minute=100))
-        await_true(lambda: ask(client, 200).status_code == 429, within=3)
+        until(lambda: ask(client, 200).status_code == 429)
 
 
 def test_usage_is_the_sum_of_what_answers_said(shared: Server, tenant: Callable[..., str]) -> None:
@@ -147,7 +147,7 @@ def test_usage_is_the_sum_of_what_answers_said(shared: Server, tenant: Callable[
             sum(usage["prompt_tokens"] for usage in usages),
             sum(usage["completion_tokens"] for usage in usages),
         ]
-    await_true(lambda: [paid(shared, name) for name in wanted] == list(wanted.values()), within=15)
+    until(lambda: [paid(shared, name) for name in wanted] == list(wanted.values()))
     rows = json.loads(llstore(shared.home, "key", "usage", "--json").stdout)["usage"]
     assert wanted.keys() <= {row["tenant"] for row in rows}
     assert {row["model"] for row in rows} == {shared.digest}
@@ -170,45 +170,39 @@ def test_who_has_priority_goes_first(shared: Server, tenant: Callable[..., str])
 
     with ThreadPoolExecutor(20) as pool:
         waiting = [pool.submit(run, "low", low) for _ in range(4 * SLOTS)]
-        await_true(lambda: "low" in order)
+        until(lambda: "low" in order)
         urgent = pool.submit(run, "high", high)
         urgent.result()
         assert order.index("high") < len(waiting) - SLOTS
         [each.result() for each in waiting]
 
 
-def test_a_flood_of_long_prompts_leaves_anothers_stream_its_pace(
-    shared: Server, tenant: Callable[..., str], record_property: Callable[[str, object], None]
-) -> None:
+def test_a_flood_of_long_prompts_leaves_anothers_stream_its_turns(shared: Server, tenant: Callable[..., str]) -> None:
     calm, wild = tenant("calm"), tenant("wild")
-    alone = sorted(gaps(shared, calm))
     with ThreadPoolExecutor(3) as pool:
         over = False
 
         def flood(number: int) -> int:
             with shared.client(wild) as client:
-                count = 0
                 while not over:
-                    ask(client, 1, prompt=[(7 * number + count + place) % 256 for place in range(4000)])
-                    count += 1
-                return count
+                    ask(client, 1, prompt=[(7 * number + len(read) + place) % 256 for place in range(4000)])
+                    read.append(1)
 
+        read: list[int] = []
         floods = [pool.submit(flood, number) for number in range(3)]
-        beside = sorted(gaps(shared, calm))
+        until(lambda: len(read) >= 3)
+        before, events = len(read), streamed(shared, calm, tokens=500)
+        during = len(read) - before
         over = True
-        assert sum(each.result() for each in floods) > 0
-    before, after = alone[len(alone) * 95 // 100], beside[len(beside) * 95 // 100]
-    record_property("p95 in ms, alone and beside a flood", f"{before * 1e3:.1f} {after * 1e3:.1f}")
-    assert after < 5 * before + 0.02, f"p95: {before * 1e3:.1f} ms alone, {after * 1e3:.1f} ms beside a flood"
+        [each.result() for each in floods]
+    # Each prompt is read in eight steps or more, and the stream has a token of each step. What that is in
+    # milliseconds is in benchmarks/promises.py.
+    assert events > 300
+    assert during <= events
 
 
-def gaps(server: Server, key: str) -> list[float]:
-    asked = {"prompt": "once", "max_tokens": 500, "stream": True}
-    found, before = [], 0.0
+def streamed(server: Server, key: str, *, tokens: int) -> int:
+    """How many events a stream has."""
+    asked = {"prompt": "once", "max_tokens": tokens, "ignore_eos": True, "stream": True}
     with server.client(key) as client, client.stream("POST", ASK, json=asked) as answer:
-        for line in answer.iter_lines():
-            if line:
-                now = time.perf_counter()
-                found.append(now - before if before else 0.0)
-                before = now
-    return found
+        return sum(1 for line in answer.iter_lines() if line)

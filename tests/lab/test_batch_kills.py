@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from waiting import until
 
 LONG = bool(os.environ.get("LLSTORE_SOAK"))
 LINES, KILLS, MODELS = (500, 4, ["smollm2", "gemma"]) if LONG else (40, 1, ["smollm2"])
@@ -41,10 +42,7 @@ def test_a_batch_that_is_killed_again_and_again_has_every_line_once(
         assert engines
         process.kill()
         process.wait()
-        deadline = time.monotonic() + 10
-        while any(map(lives, engines)):
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        until(lambda engines=engines: not any(map(lives, engines)))
         assert target.read_bytes().startswith(before)
     before = whole(target)
     summary = json.loads(

@@ -30,7 +30,7 @@ from llstore.store.layout import blob_key
 from llstore.store.model import Model
 
 # `make soak` kills 200 or 1000.
-KILLS = int(os.environ.get("LLSTORE_KILLS", "8"))
+KILLS = int(os.environ.get("LLSTORE_KILLS", "5"))
 SEED = int(os.environ.get("LLSTORE_SEED") or secrets.randbits(32))
 SIZES = (10_000_000, 14_000_001, 8 * 1024 * 1024, 22_222_222, 27_000_000, 40_000_000)
 PINNED, LEASED, KNOWN = 0, 1, 4  # which of the files; how many are put before the first kill

@@ -32,6 +32,8 @@ from llstore.runner.errors import InvalidLoad, PeerFailed
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 SECONDS = st.lists(st.floats(0, 1e6), min_size=1, max_size=50)
 
+SOON = 30.0
+
 
 def record(
     *times: float, submitted: float = 0.0, ended: float | None = None, error: str = "", owner: str = ""
@@ -225,13 +227,12 @@ def test_a_closed_loop_keeps_so_many_under_way() -> None:
     assert len(load.records) == len(target.asked) > 8
     assert [len(one.times) for one in load.records] != []
     assert sum(len(one.times) for one in load.records) == sum(one.max_tokens for one in target.asked)
-    assert load.seconds == pytest.approx(0.3, abs=0.05)
+    assert load.seconds == pytest.approx(0.3, abs=0.01), "it counts to the end that it was given"
 
 
 def test_a_closed_loop_ends_with_its_requests() -> None:
-    load = closed(Clockwork(), [Clients(islice(workload().asks(), 6), 2)], seconds=60)
+    load = closed(Clockwork(), [Clients(islice(workload().asks(), 6), 2)], seconds=86_400)
     assert len(load.whole) == 6
-    assert load.seconds < 10
 
 
 def test_owners_have_clients_of_their_own() -> None:
@@ -260,18 +261,18 @@ def test_an_open_loop_waits_for_nobody() -> None:
     load = opened(target, schedule)
     assert len(load.whole) == 20
     assert target.most > 10
-    assert load.records[0].submitted >= load.began
-    assert load.seconds == pytest.approx(0.19 + 0.15, abs=0.15)
+    assert sorted(one.submitted for one in load.records) == [load.began + due for due, _ in schedule]
+    assert load.seconds == max(one.ended for one in load.records) - load.began
 
 
 def test_an_open_loop_counts_what_a_slow_start_cost() -> None:
     class Late(Clockwork):
         def start(self, asked: Asked, arrived: Arrived) -> Cancel:
-            time.sleep(0.1)
+            time.sleep(0.01)
             return super().start(asked, arrived)
 
     load = opened(Late(), [(0.0, Asked((1,), 1)), (0.0, Asked((2,), 1))])
-    assert max(one.ttft for one in load.records) >= 0.2
+    assert [one.submitted for one in load.records] == [load.began] * 2, "when they were due, not when they were sent"
 
 
 # HTTP
@@ -282,13 +283,28 @@ def ask(port: int, tokens: int) -> Record:
     return load.records[0]
 
 
-def test_every_streamed_token_has_its_time() -> None:
-    with completions(pause=0.05) as server:
+def test_every_streamed_token_is_told_before_the_next_is_made() -> None:
+    told, over = threading.Semaphore(1), threading.Event()
+    arrivals: list[Arrival] = []
+
+    def arrived(arrival: Arrival) -> None:
+        arrivals.append(arrival)
+        told.release()
+        if arrival.ended:
+            over.set()
+
+    with completions(turn=lambda: told.acquire(timeout=SOON)) as server:
+        ServerTarget(server.port).start(Asked((5, 6, 7), 5), arrived)
+        assert over.wait(SOON)
+    assert [(arrival.tokens, arrival.error) for arrival in arrivals if arrival.tokens] == [(1, "")] * 5
+    assert server.turns == [True] * 5
+
+
+def test_every_token_has_its_time() -> None:
+    with completions() as server:
         found = ask(server.port, 5)
     assert not found.error
     assert len(found.times) == 5
-    # On a busy machine two may be seen at once, but not all.
-    assert sum(found.gaps) > 2 * 0.05
 
 
 def test_the_server_is_asked_for_greedy_tokens_and_no_reuse() -> None:
@@ -326,7 +342,7 @@ def test_a_server_that_is_gone_is_an_error_of_the_request() -> None:
 def test_taking_a_request_back_closes_its_connection() -> None:
     with completions(pause=0.02) as server:
         load = closed(ServerTarget(server.port), [Clients(iter([Asked((1,), 100_000)]), 1)], seconds=0.2, cut=True)
-        assert server.cut.wait(5)
+        assert server.cut.wait(SOON)
     assert load.records[0].error == CUT
     assert load.tokens > 2
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from waiting import until
 
 from llstore.runner import EngineSettings, InvalidSampling, LoadFailed, PromptTooLong, QueueFull, Sampling
 from llstore.runner.engine.limits import Limits
@@ -58,19 +59,12 @@ def test_aborted_again_and_again_under_16_streams_every_one_says_the_same(proces
         process.submit(request, got.append)
     for kills in range(1, 4):
         seen = sum(map(len, streams))
-        wait(lambda seen=seen: sum(map(len, streams)) > seen + 160)
+        until(lambda seen=seen: sum(map(len, streams)) > seen + 160)
         time.sleep(chance.random() * 0.01)
         os.kill(process.pid, signal.SIGABRT)
-        wait(lambda kills=kills: len(process.crashes) == before + kills)
-    wait(lambda: all(got and got[-1].end for got in streams))
+        until(lambda kills=kills: len(process.crashes) == before + kills)
+    until(lambda: all(got and got[-1].end for got in streams))
     assert [said(got) for got in streams] == alone
-
-
-def wait(true: object, seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.001)
 
 
 def test_it_says_what_it_refuses_and_goes_on(process: EngineProcess) -> None:
@@ -103,21 +97,17 @@ def test_it_counts_what_it_does(process: EngineProcess) -> None:
     assert (after["kv_tokens"], after["kv_room"]) == (0, 8 * 512)
 
 
-def test_the_stages_of_a_request_make_up_its_time_also_after_a_crash(process: EngineProcess) -> None:
-    began = time.monotonic()
+def test_an_end_has_all_stages_also_after_a_crash(process: EngineProcess) -> None:
     heard: list[Update] = []
     process.submit(REQUESTS[0], heard.append)
-    wait(lambda: len(heard) > 30)
-    crashed, before = time.monotonic() - began, len(process.crashes)
+    until(lambda: len(heard) > 30)
+    before = len(process.crashes)
     os.kill(process.pid, signal.SIGABRT)
-    wait(lambda: heard[-1].end)
-    end, seconds = heard[-1].end, time.monotonic() - began
+    until(lambda: heard[-1].end)
+    end = heard[-1].end
     assert len(process.crashes) == before + 1
-    assert end.queue_seconds >= crashed, "what the process that died had done is waiting, for the one that ended it"
-    assert end.prefill_seconds > 0
-    assert end.decode_seconds > 0
-    total = end.queue_seconds + end.prefill_seconds + end.decode_seconds
-    assert crashed < total <= seconds
+    # How they make up its time is in test_ledger.
+    assert min(end.queue_seconds, end.prefill_seconds, end.decode_seconds) > 0
 
 
 def test_what_it_is_loaded_with_reaches_it(tiny: Path) -> None:

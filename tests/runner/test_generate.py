@@ -21,6 +21,7 @@ from llstore.runner import (
 from llstore.runner.generate import context_size
 from llstore.runner.llama import LlamaModel
 
+MOST = 16  # tokens
 PROMPTS = [
     "The capital of France is",
     "Write a short poem about the sea.",
@@ -51,7 +52,7 @@ def reference(path: Path) -> llama_cpp.Llama:
 
 
 def generate(model: LlamaModel, tokens: list[int], **settings: object) -> Generation:
-    answer = Generator(model, tokens, Sampling(**{"temperature": 0, "max_tokens": 32, **settings}))
+    answer = Generator(model, tokens, Sampling(**{"temperature": 0, "max_tokens": MOST, **settings}))
     assert "".join(answer) == answer.result.text
     return answer.result
 
@@ -64,7 +65,7 @@ def test_greedy_text_is_llama_cpp_pythons(name: str, request: pytest.FixtureRequ
         for prompt in PROMPTS:
             made = generate(model, raw_prompt(model, prompt))
             llama.reset()  # or it reuses the last prompt's KV, and a shorter prefill rounds differently
-            wanted = llama.create_completion(prompt, max_tokens=32, temperature=0)
+            wanted = llama.create_completion(prompt, max_tokens=MOST, temperature=0)
             assert made.text == wanted["choices"][0]["text"]
             assert made.finish_reason == wanted["choices"][0]["finish_reason"]
             assert made.prompt_tokens == wanted["usage"]["prompt_tokens"]
@@ -77,7 +78,7 @@ def test_greedy_chat_text_is_llama_cpp_pythons(smollm2: Path, chat_model: LlamaM
         made = generate(chat_model, chat_prompt(chat_model, [Message(*turn) for turn in chat]))
         llama.reset()
         messages = [{"role": role, "content": content} for role, content in chat]
-        wanted = llama.create_chat_completion(messages, max_tokens=32, temperature=0)
+        wanted = llama.create_chat_completion(messages, max_tokens=MOST, temperature=0)
         assert made.text == wanted["choices"][0]["message"]["content"]
         assert made.prompt_tokens == wanted["usage"]["prompt_tokens"]
     llama.close()
@@ -103,7 +104,7 @@ def test_the_result_counts_what_was_made(chat_model: LlamaModel) -> None:
 
 
 def test_a_prompt_longer_than_one_batch_is_read_whole(smollm2: Path, chat_model: LlamaModel) -> None:
-    text = "The sea was calm. " * 150
+    text = "The sea was calm. " * 110
     llama = llama_cpp.Llama(str(smollm2), verbose=False, n_ctx=1024)
     wanted = llama.create_completion(text, max_tokens=8, temperature=0)["choices"][0]["text"]
     llama.close()
@@ -116,7 +117,7 @@ def test_a_stop_string_ends_the_text_before_it(chat_model: LlamaModel) -> None:
     prompt = raw_prompt(chat_model, "The capital of France is")
     whole = generate(chat_model, prompt).text
     stop = whole[len(whole) // 2 :][:6]
-    answer = Generator(chat_model, prompt, Sampling(temperature=0, max_tokens=32, stop=(stop,)))
+    answer = Generator(chat_model, prompt, Sampling(temperature=0, max_tokens=MOST, stop=(stop,)))
     assert "".join(answer) == answer.result.text == whole[: whole.index(stop)]
     assert answer.result.finish_reason == "stop"
 

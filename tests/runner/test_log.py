@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -47,10 +47,10 @@ def written(*happened: events.Event, form: str = "json", **settings: object) -> 
 
 
 def test_an_event_is_one_json_object_with_its_facts_as_flat_keys() -> None:
+    before = datetime.now(UTC) - timedelta(seconds=1)  # a line may have whole seconds alone
     (line,) = written(DONE)
     found = json.loads(line)
-    when = datetime.fromisoformat(found.pop("time"))
-    assert abs((datetime.now(UTC) - when).total_seconds()) < 60
+    assert before <= datetime.fromisoformat(found.pop("time")) <= datetime.now(UTC)
     assert found == {
         "level": "info", "event": "request", "request_id": "r-1", "method": "POST", "path": "/v1/chat/completions",
         "status": 200, "seconds": 1.234568, "client": "10.0.0.7", "tenant": "ci", "key": "k1", "model": "org/m:latest",
@@ -143,10 +143,9 @@ def test_a_key_s_id_may_be_shown() -> None:
 
 
 @given(st.text(st.sampled_from("bearer llstore-%20:="), max_size=20).map(lambda text: text * 100))
-def test_no_value_takes_long_to_be_looked_at(text: str) -> None:
-    began = time.process_time()
-    as_json(record(events.Refused(reason=text, status=400)))
-    assert time.process_time() - began < 0.5
+def test_every_value_is_looked_at_to_its_end(text: str) -> None:
+    # An expression that goes back again and again would not come to its end; benchmarks/promises.py has the seconds.
+    assert "reason" in json.loads(as_json(record(events.Refused(reason=text, status=400))))
 
 
 def test_prompts_are_logged_by_those_who_ask_for_it_only() -> None:
@@ -200,10 +199,9 @@ def read_all(fd: int, into: list[bytes]) -> None:
 def test_who_logs_does_not_wait_for_a_reader_that_reads_nothing_and_what_is_missing_is_counted() -> None:
     with pipe() as (reading, stream):
         log = EventLog(stream, capacity=50)
-        began = time.monotonic()
+        # Nobody reads: who waited would wait for ever.
         for _ in range(2000):
             log.write(DONE)
-        assert time.monotonic() - began < 2
         read: list[bytes] = []
         reader = threading.Thread(target=read_all, args=(reading, read))
         reader.start()

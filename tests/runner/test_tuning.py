@@ -1,7 +1,6 @@
 """Tuning tries what was not asked for, believes only what is clearly so, and its figures are found again."""
 
 import json
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -104,15 +103,13 @@ def test_gain_and_middle() -> None:
     assert middle([Speeds(1, 6, 9), Speeds(2, 5, 7), Speeds(3, 4, 8)]) == Speeds(2, 5, 8)
 
 
-def test_a_model_is_tuned_within_its_time(tiny: Path) -> None:
+def test_a_model_is_tuned_and_what_was_found_can_be_used(tiny: Path) -> None:
     with tiny.open("rb") as file:
         model = ModelFacts.of([read_header(file, tiny.stat().st_size)])
     wanted = Wanted(parallel=4, context=256)
     placement = choose(model, MACHINE, wanted)
     said: list[str] = []
-    began = time.perf_counter()
     found = tune([tiny], placement, wanted, seconds=2.0, say=said.append)
-    assert time.perf_counter() - began < 30
     assert said
     assert found.parallel == 4
     assert set(found.steps) == {1, 2, 3, 4}

@@ -66,9 +66,9 @@ def test_the_whole_is_reported_once_it_is_here(part_of: Callable[[int], PartFile
 @pytest.mark.parametrize("fault", [refuse, cut, shorten, flip, too_much, crumble, stall_a_while])
 def test_faults_at_a_rate_cost_time_and_no_byte(fault: Fault, part_of: Callable[[int], PartFile]) -> None:
     size = 5 * BLOCK_SIZE + 9
-    began = time.monotonic()
-    check_whole(Flaky(content(size), fault, 0.3), part_of(size), truth(size).blocks)
-    assert time.monotonic() - began < PACE.timeout
+    flaky = Flaky(content(size), fault, 0.3)
+    check_whole(flaky, part_of(size), truth(size).blocks)
+    assert len(flaky.asked) < 6 * ATTEMPTS
 
 
 @pytest.mark.parametrize("fault", [cut, shorten, crumble])
@@ -78,32 +78,30 @@ def test_without_a_list_no_fault_but_a_flip_is_dangerous(fault: Fault, part_of: 
 
 
 @pytest.mark.parametrize("fault", [refuse, cut, shorten, stall, drip])
-def test_a_fault_that_does_not_end_is_one_clear_error_in_time(fault: Fault, part_of: Callable[[int], PartFile]) -> None:
+def test_a_fault_that_does_not_end_is_one_clear_error_after_some_tries(
+    fault: Fault, part_of: Callable[[int], PartFile]
+) -> None:
     size = 3 * BLOCK_SIZE
-    began = time.monotonic()
+    flaky = Flaky(content(size), fault)
     with (
-        downloading(
-            Flaky(content(size), fault), part_of(size), truth(size).blocks, Pace(connections=2, timeout=0.5)
-        ) as download,
+        downloading(flaky, part_of(size), truth(size).blocks, Pace(connections=2, timeout=0.5)) as download,
         pytest.raises(Unreachable, match="memory://flaky") as raised,
     ):
         download.run(silent)
-    assert 0.4 < time.monotonic() - began < 4.0
+    assert 2 <= len(flaky.asked) < ATTEMPTS
     assert "\n" not in str(raised.value)
     assert raised.value.hint
 
 
 def test_bytes_that_are_wrong_in_another_way_each_time_are_an_error(part_of: Callable[[int], PartFile]) -> None:
-    began = time.monotonic()
+    flaky = Flaky(content(99), flip)
     with (
-        downloading(
-            Flaky(content(99), flip), part_of(99), truth(99).blocks, Pace(connections=2, timeout=1.0)
-        ) as download,
+        downloading(flaky, part_of(99), truth(99).blocks, Pace(connections=2, timeout=1.0)) as download,
         pytest.raises(StoreError) as raised,
     ):
         download.run(silent)
     assert isinstance(raised.value, Unreachable | Damaged)
-    assert time.monotonic() - began < 8.0
+    assert len(flaky.asked) <= 2 * ATTEMPTS
 
 
 @pytest.mark.parametrize("error", [Refused("no"), KeyNotFound("no object"), RuntimeError("a bug")])
@@ -207,15 +205,15 @@ def test_an_object_that_shrank_is_one_error(part_of: Callable[[int], PartFile]) 
         download.run(silent)
 
 
-def test_a_stalled_range_is_hedged_and_not_waited_for(part_of: Callable[[int], PartFile]) -> None:
+def test_a_stalled_range_is_hedged_once_and_not_waited_for(part_of: Callable[[int], PartFile]) -> None:
     def first_stalls(flaky: Flaky, pieces: Pieces, start: int) -> Pieces:
         return stall(flaky, pieces, start) if len(flaky.asked) == 1 else pieces
 
     size = BLOCK_SIZE
-    began = time.monotonic()
-    download = check_whole(Flaky(content(size), first_stalls), part_of(size), truth(size).blocks)
-    assert 3.0 < time.monotonic() - began < 6.0
-    assert download.fetched == size + PIECE
+    flaky = Flaky(content(size), first_stalls)
+    download = check_whole(flaky, part_of(size), truth(size).blocks)
+    assert flaky.asked == [range(size)] * 2
+    assert download.fetched == size + PIECE, "what stalls has sent one piece, and nothing more"
 
 
 def test_on_a_slow_line_nothing_is_fetched_twice_nor_given_up(part_of: Callable[[int], PartFile]) -> None:
@@ -350,13 +348,11 @@ def test_an_interrupt_ends_it_promptly_although_the_store_hangs(part_of: Callabl
     def interrupt(done: int) -> None:
         raise KeyboardInterrupt
 
-    began = time.monotonic()
-    with (
-        pytest.raises(KeyboardInterrupt),
-        downloading(Flaky(content(size), stall), part_of(size), None) as download,
-    ):
-        download.run(interrupt)
-    assert time.monotonic() - began < 1.5
+    flaky = Flaky(content(size), stall)
+    with downloading(flaky, part_of(size), None) as download:
+        with pytest.raises(KeyboardInterrupt):
+            download.run(interrupt)
+        assert flaky.sent <= PACE.connections * PIECE, "each range has sent a piece, and still stalls"
 
 
 def test_closing_twice_or_without_a_run_is_no_error(part_of: Callable[[int], PartFile]) -> None:

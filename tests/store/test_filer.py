@@ -158,10 +158,8 @@ def test_an_upload_that_breaks_off_leaves_what_was_there(filer: Backend, count: 
 
 @pytest.mark.parametrize("data", [b"", b"four", b"sixsix"])
 def test_a_source_of_another_size_is_refused(filer: Backend, data: bytes) -> None:
-    began = time.monotonic()
     with pytest.raises(ValueError, match="should be 5 bytes"):
         filer.write("a", [data], size=5)
-    assert time.monotonic() - began < 5
     assert keys(filer) == []
     write(filer, "a", b"12345")
     assert b"".join(filer.read("a")) == b"12345"

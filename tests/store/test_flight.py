@@ -5,9 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -18,7 +16,7 @@ from llstore.store.transfer.flight import single_flight, sweep
 
 DIGEST = Digest.of(b"a blob")
 
-# Eight processes fetch the same blob again and again; each notes when it began and ended.
+# Eight processes fetch the same blob again and again; each fails if it is not alone.
 MANY = """
 import os, random, sys, time
 from pathlib import Path
@@ -30,10 +28,10 @@ for number in range(8):
         for turn in range(4):
             time.sleep(random.Random(number * 10 + turn).uniform(0, 0.1))
             with single_flight(folder / "partial", digest, done=lambda: False):
-                began = time.monotonic()
+                (folder / "alone").touch(exist_ok=False)
                 time.sleep(0.02)
-                ended = time.monotonic()
-            (folder / f"{number}-{turn}").write_text(f"{began} {ended}")
+                (folder / "alone").unlink()
+            (folder / f"{number}-{turn}").touch()
         os._exit(0)
 while True:
     try:
@@ -57,6 +55,10 @@ def never() -> bool:
     return False
 
 
+def waits() -> bool:
+    pytest.fail("it waits")
+
+
 @pytest.fixture
 def holder(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     """Another process that is fetching the blob."""
@@ -72,10 +74,7 @@ def holder(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
 
 def test_of_many_processes_one_fetches_at_a_time(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", MANY, str(tmp_path)], check=True, timeout=60)
-    times = sorted(tuple(map(float, path.read_text().split())) for path in tmp_path.glob("*-*"))
-    assert len(times) == 32
-    overlaps = [(one, other) for one, other in pairwise(times) if other[0] < one[1]]
-    assert not overlaps
+    assert len(list(tmp_path.glob("*-*"))) == 32
     assert list((tmp_path / "partial").iterdir()) == [], "no lock file stays behind"
 
 
@@ -83,19 +82,17 @@ def test_who_waits_goes_on_when_the_blob_is_there(tmp_path: Path, holder: subpro
     asked = []
 
     def done() -> bool:
-        asked.append(time.monotonic())
+        asked.append(1)
         return len(asked) == 3
 
     with single_flight(tmp_path, DIGEST, done=done):
         assert len(asked) == 3
-        assert asked[-1] - asked[0] < 2.0
     assert list(tmp_path.glob("*.lock")), "the lock is still the other's"
 
 
 def test_another_blob_is_not_waited_for(tmp_path: Path, holder: subprocess.Popen[str]) -> None:
-    began = time.monotonic()
-    with single_flight(tmp_path, Digest.of(b"another"), done=never):
-        assert time.monotonic() - began < 1.0
+    with single_flight(tmp_path, Digest.of(b"another"), done=waits):
+        assert len(list(tmp_path.glob("*.lock"))) == 2
 
 
 def test_a_killed_process_frees_the_next_at_once(tmp_path: Path, holder: subprocess.Popen[str]) -> None:
@@ -106,19 +103,19 @@ def test_a_killed_process_frees_the_next_at_once(tmp_path: Path, holder: subproc
         holder.send_signal(signal.SIGKILL)
         return False
 
-    began = time.monotonic()
     with single_flight(tmp_path, DIGEST, done=kill):
-        assert time.monotonic() - began < 2.0
         assert asked
+    assert list(tmp_path.iterdir()) == [], "it had the lock, and did not go on without"
 
 
 def test_a_process_that_makes_no_headway_is_not_waited_for(
     tmp_path: Path, holder: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(flight, "PATIENCE", 0.3)
-    began = time.monotonic()
-    with single_flight(tmp_path, DIGEST, done=never):
-        assert 0.3 < time.monotonic() - began < 2.0
+    asked = []
+    with single_flight(tmp_path, DIGEST, done=lambda: asked.append(1)):
+        assert asked, "it waited"
+    assert list(tmp_path.glob("*.lock")), "the lock is still the other's"
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
@@ -135,9 +132,8 @@ def test_an_interrupt_while_it_waits_is_heard(
 def test_an_error_inside_lets_go_of_the_lock(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError), single_flight(tmp_path, DIGEST, done=never):
         raise RuntimeError
-    began = time.monotonic()
-    with single_flight(tmp_path, DIGEST, done=never):
-        assert time.monotonic() - began < 0.05
+    with single_flight(tmp_path, DIGEST, done=waits):
+        assert list(tmp_path.iterdir())
     assert list(tmp_path.iterdir()) == []
 
 
@@ -157,9 +153,10 @@ def dangling_link(folder: Path) -> None:
 @pytest.mark.parametrize("spoil", [file_in_its_place, lock_is_a_folder, dangling_link])
 def test_where_no_lock_can_be_had_it_goes_on_without(tmp_path: Path, spoil: Callable[[Path], None]) -> None:
     spoil(tmp_path / "partial")
-    began = time.monotonic()
-    with single_flight(tmp_path / "partial", DIGEST, done=never):
-        assert time.monotonic() - began < 1.0
+    went_on = []
+    with single_flight(tmp_path / "partial", DIGEST, done=waits):
+        went_on.append(1)
+    assert went_on
 
 
 def test_a_lock_on_a_file_that_was_removed_is_no_lock(tmp_path: Path) -> None:

@@ -208,21 +208,23 @@ def test_what_is_cached_is_not_read_from_the_store(
 
 
 def test_a_blob_that_a_sweep_may_be_deleting_is_sent_when_it_has_ended(
-    here: Settings, there: Settings, models: list[Digest], tiny: Path
+    here: Settings, there: Settings, models: list[Digest], tiny: Path, tmp_path: Path
 ) -> None:
     with Store(there) as target:
         target.put(PutRequest(tiny))
-        remove(target, models[0], sweep_seconds=2)
-    began = time.time()
+        until = remove(target, models[0], sweep_seconds=1)
     assert copy(here, there, models[0]).uploaded_bytes == tiny.stat().st_size
-    assert time.time() - began > 1
+    last = max(path.stem for path in (tmp_path / "there/journal").iterdir())
+    assert ulid.seconds(last) >= until
 
 
-def remove(store: Store, model: Digest, *, sweep_seconds: float) -> None:
-    """As a collector does that is at work."""
+def remove(store: Store, model: Digest, *, sweep_seconds: float) -> float:
+    """As a collector does that is at work; when its sweep ends."""
     journal = store.bucket.journal
     journal.append(remove_entry(model))
-    journal.append(sweep_entry([model], until=journal.clock() + sweep_seconds))
+    until = journal.clock() + sweep_seconds
+    journal.append(sweep_entry([model], until=until))
+    return until
 
 
 def test_offline_nothing_is_mirrored(here: Settings, there: Settings, models: list[Digest]) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from llstore.store import Digest
+from llstore.store.cache import db as cache_db
 from llstore.store.cache.db import CacheDb
 from llstore.store.cache.receipts import Receipts, stamp
 
@@ -291,15 +292,24 @@ def locked(database: Path) -> Iterator[None]:
         yield
 
 
-def test_a_locked_database_is_waited_for_once(receipts: Receipts, db: CacheDb, database: Path, blob: Path) -> None:
+def test_a_locked_database_is_waited_for_once(
+    receipts: Receipts, db: CacheDb, database: Path, blob: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     receipts.record(blob, DIGEST)
     db.close()
+    waits, connection = [], cache_db._connection
+
+    def waiting(*arguments: object, **options: object) -> sqlite3.Connection:
+        waits.append(1)
+        return connection(*arguments, **options)
+
+    monkeypatch.setattr(cache_db, "_LOCK_SECONDS", 0.1)
+    monkeypatch.setattr(cache_db, "_connection", waiting)
     with locked(database):
-        began = time.monotonic()
         for _ in range(3):
             assert not receipts.holds(blob, DIGEST)
             receipts.record(blob, DIGEST)
-        assert 4 < time.monotonic() - began < 9
+        assert len(waits) == 1
     with opened(database) as later:
         assert later.holds(blob, DIGEST)
 

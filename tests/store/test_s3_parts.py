@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from botocore.awsrequest import AWSResponse
 from seaweed import SeaweedFS
+from waiting import until
 
 from llstore.store.backends.s3 import PART_SIZE, S3Backend
 from llstore.store.backends.s3_parts import Goal, PartedWrite, rows
@@ -112,14 +112,15 @@ def test_after_a_kill_only_missing_parts_are_sent(s3: S3Backend, bucket: str, na
         try:
             assert process.stdout.readline() == b"waiting\n"
             (upload,) = uploads(seaweed, name)
-            there: set[int] = set()
-            deadline = time.monotonic() + 30
-            while len(there) < 3 and time.monotonic() < deadline:
+
+            def arrived() -> set[int]:
                 listed = seaweed.client().list_parts(Bucket=name, Key=KEY, UploadId=upload)
-                there = {one["PartNumber"] for one in listed.get("Parts", [])}
+                return {one["PartNumber"] for one in listed.get("Parts", [])}
+
+            until(lambda: len(arrived()) >= 3)
+            there = arrived()
         finally:
             process.send_signal(signal.SIGKILL)
-    assert len(there) >= 3
     with pytest.raises(KeyNotFound):
         s3.stat(KEY)
     watch = Watch(s3)
