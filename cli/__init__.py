@@ -4,7 +4,7 @@ import gc
 import os
 import sys
 
-_IN_A_CHILD = {"run", "bench", "tune", "replay"}  # they call llama.cpp themselves
+_IN_A_CHILD = {"run", "bench", "tune", "replay", "demo"}  # they call llama.cpp themselves
 
 
 def main() -> None:

@@ -19,7 +19,6 @@ from ..store.sizes import human_size
 from .failure import FAILED
 from .options import JsonOption, OfflineOption, QuietOption, StoreOption
 from .output import opened, print_json, remark
-from .own_process import in_a_child
 
 if TYPE_CHECKING:
     from ..runner.placement.placement import Placement
@@ -32,7 +31,6 @@ _QUICK = "llstore demo --quick needs no network"
 T = TypeVar("T")
 
 
-@in_a_child
 def demo(
     quick: Annotated[
         bool, typer.Option("--quick", help="With a tiny model that is made here: offline, seconds.")

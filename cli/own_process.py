@@ -10,7 +10,8 @@ from typing import Any
 from ..runner.errors import ProcessDied
 from ..runner.fork import PASSED_ON, fork
 
-_FLAGS = ("--ctx", "--no-repack")  # of all these commands but replay
+_FLAGS = ("--ctx", "--no-repack")
+_WITHOUT_FLAGS = ("replay", "demo")
 _SHOW_CURSOR = "\x1b[?25h"
 _Terminal = tuple[int, list[Any]]
 
@@ -21,7 +22,7 @@ def in_a_child(words: Sequence[str]) -> tuple[Signals, Signals]:
     The parent never returns: it ends with the child's exit code, or says which signal has ended the child.
     """
     quiet = bool({"--quiet", "-q"} & set(words))
-    flags = [flag for flag in _FLAGS if words[0] != "replay" and (flag == "--ctx" or flag not in words)]
+    flags = [flag for flag in _FLAGS if words[0] not in _WITHOUT_FLAGS and (flag == "--ctx" or flag not in words)]
     terminal = _terminal()
     try:
         code = fork(flags=flags, say=lambda line: _say(line, quiet=quiet))

@@ -30,7 +30,7 @@ SETTINGS = {
     "SKBUILD_WHEEL_INSTALL_DIR": "llama_cpp",
     "SKBUILD_BUILD_TARGETS": "llama",  # and all it links: ggml, and each backend that CMAKE_ARGS switches on
     "SKBUILD_CMAKE_DEFINE": "LLAMA_BUILD_COMMON=OFF;LLAMA_BUILD_APP=OFF;LLAMA_ALL_WARNINGS=OFF;"
-    "CMAKE_INSTALL_LIBDIR=lib;CMAKE_INSTALL_BINDIR=lib;CMAKE_INSTALL_RPATH=$ORIGIN",
+    "CMAKE_INSTALL_LIBDIR=lib;CMAKE_INSTALL_BINDIR=lib;CMAKE_INSTALL_RPATH=$ORIGIN;CMAKE_INSTALL_RPATH_USE_LINK_PATH=ON",
 }
 _ORIGIN_OF = {"darwin": "@loader_path"}  # how a library names its own folder
 _BUILD = "import sys; from scikit_build_core.build import build_wheel; build_wheel(sys.argv[1])"
