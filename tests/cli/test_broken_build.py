@@ -1,4 +1,4 @@
-"""A build of llama.cpp that dies is found out before a model is loaded: what kills it is switched off, or it is refused."""
+"""A build of llama.cpp that dies is found out before a model is loaded: its fault is switched off, or it is refused."""
 
 import json
 import subprocess
