@@ -151,7 +151,7 @@ def test_a_killed_batch_goes_on_without_doing_a_line_twice(
         process.kill()
         process.wait()
         before = target.read_bytes()
-        until(lambda: not any(map(lives, engines)), 10)
+        until(lambda: not any(map(lives, engines)))
     assert 15 <= before.count(b"\n") < 400
     whole = before[: before.rfind(b"\n") + 1]
     journal = (tmp_path / "out.jsonl.llstore").read_text().splitlines()

@@ -183,7 +183,7 @@ def test_a_bit_flipped_on_the_way_up_is_found_by_a_verifying_put(empty: Lab, tmp
 
 
 def test_credentials_that_expire_are_one_clear_error(lab: Lab, tmp_path: Path) -> None:
-    lab.proxy.plan.set(Rule(Status(403, "ExpiredToken"), path="/blobs/", ranged=True, nth=3))
+    lab.proxy.plan.set(Rule(Status(403, "ExpiredToken"), path="/blobs/", ranged=True, nth=5))
     with pytest.raises(Refused):
         got(lab, tmp_path / "two")
     lab.proxy.plan.set()
