@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,7 @@ DOORS = {
 }
 
 
+@cache
 def imports(path: Path) -> list[str]:
     """The modules a file imports, relative ones as paths from the root: store.digest."""
     package = path.relative_to(ROOT).with_suffix("").parts

@@ -17,7 +17,7 @@ from waiting import until
 
 ASK = "/v1/completions"
 SLOTS = 4
-LONG = 1200  # tokens: a second or two
+LONG = 800  # tokens: a second or so
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ import pytest
 from serving import Server, llstore, serving
 
 SOAK = bool(os.environ.get("LLSTORE_SOAK"))
-EXAMPLES = 1500 if SOAK else 30
+EXAMPLES = 1500 if SOAK else 20
 CHECKS = (
     *("not_a_server_error", "status_code_conformance", "content_type_conformance", "response_headers_conformance"),
     *("response_schema_conformance", "negative_data_rejection", "unsupported_method", "allow_header_conformance"),

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.skipif(bool(shim.unavailable()), reason=shim.unavailabl
 SOAK = os.environ.get("LLSTORE_SOAK") == "1"
 ACTIONS = ("kill", "kill-after", "fail", "enospc")
 STRIDES = {"kill": 1, "kill-after": 10, "fail": 5, "enospc": 10}
-SLICE = 45
+SLICE = 60
 WORKERS = os.cpu_count() or 2
 
 

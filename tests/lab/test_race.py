@@ -14,7 +14,7 @@ from seaweed import SeaweedFS
 from llstore.store import Digest, Settings, Store
 from llstore.store.fsck.finding import Depth, Kind
 
-SECONDS = 90 if os.environ.get("LLSTORE_SOAK") else 8
+SECONDS = 90 if os.environ.get("LLSTORE_SOAK") else 4
 WRITERS, COLLECTORS = 3, 2
 PATIENCE = 120.0  # seconds a worker may take for what it has begun
 

@@ -99,15 +99,15 @@ def test_in_exact_mode_an_answer_is_the_same_whoever_shares_the_batch_and_whenev
 
 
 def test_in_exact_mode_a_request_that_was_parked_says_the_same(small: LlamaModel) -> None:
-    request = greedy(small, PROMPTS[2], tokens=40)
+    request = greedy(small, PROMPTS[2], tokens=20)
     wanted = alone(small, request, exact=True, parallel=1)
     for limits in (Limits(), Limits(prefix_bytes=0)):  # its KV kept, or lost and read again
         with Engine(small, settings(exact=True, parallel=1), limits) as engine:
             engine.submit(0, request)
             answers = Answers()
-            for _ in range(20):
+            for _ in range(10):
                 answers.take(engine.step())
-            engine.submit(1, greedy(small, PROMPTS[6], priority=1))
+            engine.submit(1, greedy(small, PROMPTS[6], tokens=4, priority=1))
             run(engine, answers)
             assert engine.stats.parked == 1
         assert (answers.text[0], answers.tokens[0]) == wanted
@@ -224,7 +224,7 @@ def test_a_sliding_window_reuses_only_what_it_still_sees(gemma: Path) -> None:
 def test_a_cancelled_request_ends_before_the_next_step(small: LlamaModel) -> None:
     with Engine(small, settings()) as engine:
         for id in range(6):  # two of them wait
-            engine.submit(id, greedy(small, PROMPTS[id], tokens=100))
+            engine.submit(id, greedy(small, PROMPTS[id], tokens=30))
         answers = Answers()
         for _ in range(15):
             answers.take(engine.step())
@@ -281,7 +281,7 @@ def test_requests_of_every_kind_leave_nothing_behind(small: LlamaModel) -> None:
     with Engine(small, settings()) as engine:
         for id in range(30):
             engine.submit(
-                id, greedy(small, PROMPTS[id % 8], tokens=1 + id % 7, share=str(id % 3), priority=id % 2, alone=id == 4)
+                id, greedy(small, PROMPTS[id % 5], tokens=1 + id % 7, share=str(id % 3), priority=id % 2, alone=id == 4)
             )
 
         def interfere(step: int) -> None:
