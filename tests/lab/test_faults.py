@@ -208,7 +208,7 @@ def test_an_object_swapped_while_it_is_read_is_refused(empty: Lab, tmp_path: Pat
                 store.bucket.backend.write(key, [other], size=len(other))
             swapped.append(True)
 
-    empty.proxy.plan.set(Rule(Drip(10_000_000), path="/blobs/", ranged=True))
+    empty.proxy.plan.set(Rule(Drip(5_000_000), path="/blobs/", ranged=True))
     with Store(empty.machine(tmp_path / "two", empty.through)) as store, pytest.raises(Damaged, match="wrong bytes"):
         store.get(empty.digest, swap)
     assert not [path for path in (tmp_path / "two/cache/blobs").rglob("*") if path.is_file()]
