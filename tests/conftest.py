@@ -15,6 +15,7 @@ import pytest
 import tiny as tiny_model
 from forked import Forks
 from hypothesis import settings as hypothesis_settings
+from known_kernels import place_known_kernels
 from seaweed import SeaweedFS, shared_seaweedfs
 
 from llstore.store import Name, PutRequest, Role, Settings, Store
@@ -97,8 +98,8 @@ def bucket(seaweed: SeaweedFS) -> str:
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    """The LLSTORE_HOME of a machine that has never seen llstore."""
-    return tmp_path / "home"
+    """The LLSTORE_HOME of a machine that has never seen a model; what its kernels can do is known."""
+    return place_known_kernels(tmp_path / "home")
 
 
 @pytest.fixture

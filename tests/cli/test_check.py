@@ -80,7 +80,9 @@ def test_run_refuses_what_does_not_pass_unless_told_otherwise(llstore: Command, 
     assert json.loads(as_json.stdout)["error"]["code"] == 7
     unchecked = llstore("run", digest, "-p", "hi", "--unchecked")
     # llama.cpp ends the process: that is what the gate is for.
-    assert unchecked.returncode < 0
+    assert unchecked.returncode == 1
+    (line,) = unchecked.stderr.splitlines()
+    assert "llama.cpp died (SIGABRT" in line
 
 
 def test_what_does_not_pass_is_not_served(llstore: Command, wrong: Path) -> None:
