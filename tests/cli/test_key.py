@@ -188,7 +188,7 @@ def test_what_cannot_be_is_one_line_and_its_code(llstore: Command, words: list[s
 
 
 def test_a_damaged_file_is_an_error_and_stays(llstore: Command, keys: Path) -> None:
-    keys.parent.mkdir(parents=True)
+    keys.parent.mkdir(parents=True, exist_ok=True)
     keys.write_bytes(b"")
     ran = llstore("key", "create", "t", "--json")
     assert (ran.returncode, len(ran.stderr.splitlines())) == (1, 1)

@@ -112,6 +112,6 @@ def test_without_locks_they_waste_at_worst_and_are_right(
 ) -> None:
     if shim.unavailable():
         pytest.skip(shim.unavailable())
-    home.mkdir()
+    home.mkdir(exist_ok=True)
     assert traffic(proxied, home, **shim.environment(tmp_path, root=home, locks=False)) <= CLIENTS
     assert len([path for path in (home / "cache/blobs").rglob("*") if path.is_file()]) == 1
