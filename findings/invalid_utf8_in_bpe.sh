@@ -39,7 +39,8 @@ def back(vocabulary, data):
     found = b""
     for token in tokens[:count]:
         piece = ctypes.create_string_buffer(64)
-        found += piece.raw[: ll.llama_token_to_piece(vocabulary, token, piece, 64, 0, False)]
+        length = ll.llama_token_to_piece(vocabulary, token, piece, 64, 0, False)
+        found += piece.raw[:length]
     return found
 
 
