@@ -41,11 +41,27 @@ class ChunkReader:
         self._objects: OrderedDict[str, tuple[Chunk, ...]] = OrderedDict()
         self._volumes: dict[str, str] = {}
 
-    def read(self, url: str, *, start: int, length: int) -> Generator[bytes, None, None]:
-        """The bytes of the object at `url`, or the first of them: ends early where its chunks are out of reach."""
+    def chunks(self, url: str) -> tuple[Chunk, ...]:
+        """The chunks of the object at `url`, as they were when last asked for."""
+        with self._lock:
+            known = self._objects.get(url)
+        return self.chunks_now(url) if known is None else known
+
+    def chunks_now(self, url: str) -> tuple[Chunk, ...]:
+        """The same, asked for again. None where only the filer can put the object together."""
+        answer = self._wire.ask("GET", f"{url}?metadata=true")
+        chunks = plain_chunks(_document(answer.body)) if answer.status == 200 else ()
+        with self._lock:
+            self._objects[url] = chunks
+            while len(self._objects) > _REMEMBERED:
+                self._objects.popitem(last=False)
+        return chunks
+
+    def read(self, url: str, chunks: tuple[Chunk, ...], *, start: int, length: int) -> Generator[bytes, None, None]:
+        """The bytes of the object at `url` from its `chunks`: ends early where one of them is out of reach."""
         end = start + length
         try:
-            for chunk in self._covering(url, start, end):
+            for chunk in _covering(chunks, start, end):
                 first = max(start - chunk.offset, 0)
                 wanted = min(end - chunk.offset, chunk.size) - first
                 # A whole chunk is asked for without a range, which costs the server less.
@@ -53,30 +69,10 @@ class ChunkReader:
                 with closing(self._wire.read(self._where(chunk), start=first, length=asked)) as pieces:
                     yield from pieces
         except (Unreachable, Declined):
-            self.forget(url)
-
-    def forget(self, url: str) -> None:
-        """Ask anew next time: the object was written again, or a volume has moved."""
-        with self._lock:
-            self._objects.pop(url, None)
-            self._volumes.clear()
-
-    def _covering(self, url: str, start: int, end: int) -> tuple[Chunk, ...]:
-        with self._lock:
-            chunks = self._objects.get(url)
-        if chunks is None:
-            chunks = self._asked(url)
+            # The object was written again, or a volume has moved.
             with self._lock:
-                self._objects[url] = chunks
-                while len(self._objects) > _REMEMBERED:
-                    self._objects.popitem(last=False)
-        first = max(bisect_right(chunks, start, key=lambda chunk: chunk.offset) - 1, 0)
-        last = bisect_right(chunks, end - 1, key=lambda chunk: chunk.offset)
-        return chunks[first:last]
-
-    def _asked(self, url: str) -> tuple[Chunk, ...]:
-        answer = self._wire.ask("GET", f"{url}?metadata=true")
-        return plain_chunks(_document(answer.body)) if answer.status == 200 else ()
+                self._objects.pop(url, None)
+                self._volumes.clear()
 
     def _where(self, chunk: Chunk) -> str:
         volume = chunk.id.partition(",")[0]
@@ -108,6 +104,12 @@ def plain_chunks(document: Any) -> tuple[Chunk, ...]:
             return ()
         at += chunk.size
     return tuple(chunks) if at == size else ()
+
+
+def _covering(chunks: tuple[Chunk, ...], start: int, end: int) -> tuple[Chunk, ...]:
+    first = max(bisect_right(chunks, start, key=lambda chunk: chunk.offset) - 1, 0)
+    last = bisect_right(chunks, end - 1, key=lambda chunk: chunk.offset)
+    return chunks[first:last]
 
 
 def _document(body: bytes) -> Any:

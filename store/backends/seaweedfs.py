@@ -18,7 +18,7 @@ from ..closing import Closing
 from ..errors import BucketNotFound, KeyNotFound, StoreError, Unreachable
 from . import pipeline
 from .base import Properties, Stat
-from .chunks import LEAST, ChunkReader
+from .chunks import LEAST, Chunk, ChunkReader
 from .wire import Answer, Declined, Wire, failure
 
 PORT = 8888  # the filer's own choice
@@ -75,16 +75,23 @@ class SeaweedBackend(Closing):
         if length == 0:
             self.stat(key)
             return
+        begun: tuple[Chunk, ...] = ()  # whose first bytes were given
         if self._chunks and length and length >= LEAST:
-            with closing(self._chunks.read(self._url(key), start=start, length=length)) as pieces:
+            chunks = self._chunks.chunks(self._url(key))
+            with closing(self._chunks.read(self._url(key), chunks, start=start, length=length)) as pieces:
                 for piece in pieces:
-                    start, length = start + len(piece), length - len(piece)
+                    begun, start, length = chunks, start + len(piece), length - len(piece)
                     yield piece
             if not length:
                 return
         # The filer gives what the volume servers did not.
         with closing(self._wire.read(self._url(key), start=start, length=length, accepts=_is_object)) as pieces:
             first = self._first(pieces, key)
+            # Looked at after the filer has begun: what it gives are the chunks of before that.
+            if self._chunks and begun and self._chunks.chunks_now(self._url(key)) != begun:
+                raise Unreachable(
+                    f"{key} in {self.properties.url} was written again while it was read", hint="try again"
+                )
             if first:
                 yield first
             yield from pieces

@@ -7,9 +7,11 @@ from contextlib import closing
 import pytest
 from faulty import Rule, Status, faulty
 from seaweed import SeaweedFS
+from waiting import until
 
 from llstore.store.backends import Backend, open_backend
 from llstore.store.backends.chunks import Chunk, plain_chunks
+from llstore.store.errors import Unreachable
 
 MiB = 1024 * 1024
 DATA = os.urandom(21 * MiB + 5)
@@ -94,9 +96,20 @@ def test_an_object_written_again_is_read_as_it_is_now(backend: Backend) -> None:
     assert read(backend, 0, 8 * MiB) == DATA[: 8 * MiB]
     other = os.urandom(10 * MiB)
     backend.write("large", [other], size=len(other))
-    found = [read(backend, 0, 8 * MiB) for _ in range(3)]
-    # The old chunks may be there for a while yet; a mixture, or a failure, would be wrong.
-    assert all(one in (DATA[: 8 * MiB], other[: 8 * MiB]) for one in found)
+    # The old chunks are there for a while yet.
+    assert read(backend, 0, 4 * MiB) in (DATA[: 4 * MiB], other[: 4 * MiB])
+    until(lambda: read(backend, 0, 4 * MiB) == other[: 4 * MiB])
+    assert read(backend, 0, 10 * MiB) == other
+
+
+def test_an_object_written_again_in_the_middle_of_a_read_is_no_mixture(backend: Backend) -> None:
+    with closing(backend.read("large", start=0, length=20 * MiB)) as pieces:
+        begun = next(pieces)
+        other = os.urandom(21 * MiB)
+        backend.write("large", [other], size=len(other))
+        until(lambda: read(backend, 8 * MiB, 4 * MiB) == other[8 * MiB : 12 * MiB])
+        with pytest.raises(Unreachable, match=r"large in seaweedfs://.* was written again while it was read"):
+            b"".join([begun, *pieces])
 
 
 def test_a_volume_that_refuses_is_gone_without(seaweed: SeaweedFS, written_by: str) -> None:
