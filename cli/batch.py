@@ -187,13 +187,11 @@ def _means(
     trained = model.manifest.facts.context_length or 0
     bounds = Bounds(engine.context_size, engine.parallel * AHEAD, trained)
     keeping = Keeping(suspects=SUSPECTS, cores=cores_folder(), say=lambda line: remark(line, quiet=quiet))
-    # The child loads the weights while this process loads the vocabulary.
-    with (
-        EngineProcess(files, engine, loading=placement.loading, keeping=keeping) as child,
-        LlamaModel(files, Loading(vocabulary_only=True)) as vocabulary,
-    ):
-        child.wait_ready()
-        yield Means(child, vocabulary, settings, bounds)
+    with EngineProcess(files, engine, loading=placement.loading, keeping=keeping) as child:
+        child.wait_vocabulary()
+        with LlamaModel(files, Loading(vocabulary_only=True)) as vocabulary:
+            child.wait_ready()
+            yield Means(child, vocabulary, settings, bounds)
 
 
 @contextmanager

@@ -19,7 +19,21 @@ from .black_box import BlackBox
 from .channel import MAX_UNSENT, Channel
 from .codec import plain
 from .lifeline import die_quietly, tie
-from .protocol import Ask, Cancel, Counts, Failed, Message, Ready, Refused, Start, Stop, Submit, Updates
+from .protocol import (
+    Ask,
+    Cancel,
+    Counts,
+    Failed,
+    FromEngine,
+    Message,
+    Ready,
+    Refused,
+    Start,
+    Stop,
+    Submit,
+    Updates,
+    VocabularyRead,
+)
 from .request import Request, Update
 
 
@@ -38,7 +52,8 @@ class Served(Protocol):
 
 
 Watch = Callable[[Sequence[int]], None]
-Build = Callable[[Start, Watch], tuple[Served, Ready]]
+Say = Callable[[FromEngine], None]
+Build = Callable[[Start, Watch, Say], tuple[Served, Ready]]
 
 
 def main(build: Build, fd: int) -> None:
@@ -60,7 +75,7 @@ def _serve(build: Build, fd: int) -> None:
     with BlackBox(start.box) as box:
         notes.into(box)
         try:
-            engine, ready = build(start, box.note)
+            engine, ready = build(start, box.note, channel.send)
         except RunnerError as error:
             channel.send(Failed(error))
             channel.drain()
@@ -160,12 +175,13 @@ def _detach() -> None:
     die_quietly()
 
 
-def load(start: Start, watch: Watch) -> tuple[Served, Ready]:
+def load(start: Start, watch: Watch, say: Say) -> tuple[Served, Ready]:
     """The real thing. Imported here: what it imports takes longer than to see that the parent is gone."""
     from ..llama.model import LlamaModel, Loading
     from .engine import Engine
 
-    model = LlamaModel(start.files, Loading(**start.loading))  # type: ignore[arg-type]
+    loading = Loading(**start.loading)  # type: ignore[arg-type]
+    model = LlamaModel(start.files, loading, vocabulary_read=lambda: say(VocabularyRead()))
     engine = Engine(model, start.settings, start.limits, watch=watch)
     facts = model.load_seconds, model.vocabulary_size, model.context_length, model.gpu_layers
     return engine, Ready(*facts, engine.company)

@@ -14,7 +14,7 @@ from ..sampling import MAX_SEED
 from .channel import Channel
 from .crash_report import CrashReport
 from .ledger import Entry, Fail, Ledger, Receive
-from .protocol import Ask, Cancel, Counts, Failed, FromEngine, Ready, Refused, Start, Submit, Updates
+from .protocol import Ask, Cancel, Counts, Failed, FromEngine, Ready, Refused, Start, Submit, Updates, VocabularyRead
 from .remarks import Remarks
 from .request import Request, Update
 from .restarts import Restarts
@@ -39,6 +39,7 @@ class Dispatch:
         self._ledger = Ledger()
         self._channel: Channel | None = None  # to a process that is ready
         self._ready: Ready | None = None
+        self._vocabulary_read = False  # by a process, whatever became of it
         self._counts: dict[str, float] | None = None
         self._asked = False  # for the counts, and not answered
         self._closed: RunnerError | None = None  # why no more requests are taken
@@ -96,6 +97,11 @@ class Dispatch:
         with self._changed:
             return self._wait(lambda: self._ready, seconds, "is not ready")
 
+    def wait_vocabulary(self) -> None:
+        """Returns once a process has read the vocabulary. Raises why there is none that did."""
+        with self._changed:
+            self._wait(lambda: self._vocabulary_read or None, None, "reads no vocabulary")
+
     def informed(self, start: Start) -> Start:
         """What the next process is made of, with what an earlier one has found."""
         if self._ready is None:
@@ -121,6 +127,10 @@ class Dispatch:
                 self._refused(id, error)
             case Failed(error):
                 self._failure = error
+            case VocabularyRead():
+                with self._changed:
+                    self._vocabulary_read = True
+                    self._changed.notify_all()
             case Ready():
                 self._begin(message, channel)
             case Counts(values):

@@ -1,8 +1,8 @@
 """What an engine and its process say to each other: frames of JSON, a length of four bytes before each.
 
-To the process: Start first, then Submit, Cancel, Ask, Stop in any order. From it: Ready or Failed once, then one
-Updates a step, which has what that step made for all requests, Refused for a request that it does not take, and Counts
-when asked. Nothing but these types comes out of the decoder, whatever went in.
+To the process: Start first, then Submit, Cancel, Ask, Stop in any order. From it: VocabularyRead, then Ready, or Failed
+instead of either; then one Updates a step, which has what that step made for all requests, Refused for a request that
+it does not take, and Counts when asked. Nothing but these types comes out of the decoder, whatever went in.
 """
 
 import json
@@ -67,6 +67,11 @@ class Stop:
 
 
 @dataclass(frozen=True, slots=True)
+class VocabularyRead:
+    """llama.cpp has read the model's vocabulary, and goes on with the weights."""
+
+
+@dataclass(frozen=True, slots=True)
 class Ready:
     """The model is loaded and the engine serves; `company` is of an exact one."""
 
@@ -107,10 +112,12 @@ class Counts:
 
 
 ToEngine = Start | Submit | Cancel | Ask | Stop
-FromEngine = Ready | Failed | Refused | Updates | Counts
+FromEngine = VocabularyRead | Ready | Failed | Refused | Updates | Counts
 Message = ToEngine | FromEngine
 
-_KINDS: dict[str, Any] = {kind.__name__: kind for kind in (Start, Submit, Cancel, Ask, Stop, Ready, Counts)}
+_KINDS: dict[str, Any] = {
+    kind.__name__: kind for kind in (Start, Submit, Cancel, Ask, Stop, VocabularyRead, Ready, Counts)
+}
 # Of the errors that are named here and nowhere else, one comes out.
 _ERRORS: dict[str, type[RunnerError]] = {
     name: kind for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, RunnerError)

@@ -99,6 +99,10 @@ class EngineProcess(Closing):
         """Waits until the model is loaded; what is known of it. Raises LoadFailed, EngineCrashed, EngineStopped."""
         return self._dispatch.wait_ready(seconds)
 
+    def wait_vocabulary(self) -> None:
+        """Waits until llama.cpp has read the vocabulary there: it may now be read here. Raises as `wait_ready` does."""
+        self._dispatch.wait_vocabulary()
+
     def submit(self, request: Request, receive: Receive, *, fail: Fail | None = None) -> int:
         """Begins a request; returns its id.
 

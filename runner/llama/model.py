@@ -4,7 +4,7 @@ import ctypes
 import os
 import stat
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -50,10 +50,16 @@ class LlamaModel(Closing):
 
     A source is a path, opened once, or a file descriptor of the caller's, read from its start and left open: either
     way what is loaded is the very file that was opened. Several sources are the shards of a split model, in order.
-    `load_seconds` is how long loading took. Raises LoadFailed.
+    `vocabulary_read` is called when weights are next. `load_seconds` is how long loading took. Raises LoadFailed.
     """
 
-    def __init__(self, source: Source | Sequence[Source], loading: Loading = _USUAL) -> None:
+    def __init__(
+        self,
+        source: Source | Sequence[Source],
+        loading: Loading = _USUAL,
+        *,
+        vocabulary_read: Callable[[], None] | None = None,
+    ) -> None:
         started = time.perf_counter()
         self.contexts: set[Closing] = set()
         sources = source if isinstance(source, Sequence) else [source]
@@ -64,8 +70,11 @@ class LlamaModel(Closing):
         self._pieces: dict[int, bytes] = {}
         self._ends: dict[int, bool] = {}
         self.has_weights = not loading.vocabulary_only
+        params = _params(loading, self._wanted_layers)
+        if vocabulary_read:
+            params.progress_callback = _told_once(vocabulary_read)
         notes.loading()
-        self._open = _load(sources, _params(loading, self._wanted_layers))
+        self._open = _load(sources, params)
         self._vocab = ll.llama_model_get_vocab(self._open)
         self.vocabulary_size: int = ll.llama_vocab_n_tokens(self._vocab)
         self.load_seconds = time.perf_counter() - started
@@ -213,6 +222,20 @@ def _params(loading: Loading, gpu_layers: int) -> Any:
     params.use_extra_bufts = loading.repack
     params.vocab_only = loading.vocabulary_only
     return params
+
+
+def _told_once(vocabulary_read: Callable[[], None]) -> Any:
+    """A progress callback. llama.cpp calls it for each tensor, the first time when it has read all but the tensors."""
+    told = False
+
+    def progress(_fraction: float, _user_data: object) -> bool:
+        nonlocal told
+        if not told:
+            told = True
+            vocabulary_read()
+        return True
+
+    return ll.llama_progress_callback(progress)
 
 
 def _load(sources: Sequence[Source], params: Any) -> Any:

@@ -45,9 +45,10 @@ class Identity:
 
 
 class ServedModel(Closing):
-    """One model's engine in its process, and its vocabulary in this one. Loading goes on after it was made.
+    """One model's engine in its process, and its vocabulary in this one. Weights are loaded after it was made, too.
 
-    Raises LoadFailed for a file that cannot be opened or that has no vocabulary.
+    Raises LoadFailed for a file that cannot be opened or that has no vocabulary, EngineCrashed where reading that ends
+    each process of the engine.
     """
 
     def __init__(
@@ -65,10 +66,10 @@ class ServedModel(Closing):
         self.switched_off = placement.switched_off
         self.warm = False  # whether it has answered a first prompt
         with ExitStack() as held:
-            # The child loads the weights while this process loads the vocabulary.
             self.engine = held.enter_context(
                 EngineProcess(files, placement.engine, loading=placement.loading, limits=limits, keeping=keeping)
             )
+            self.engine.wait_vocabulary()
             self.vocabulary = held.enter_context(LlamaModel(files, Loading(vocabulary_only=True)))
             self._held = held.pop_all()
 

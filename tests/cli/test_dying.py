@@ -29,6 +29,7 @@ LONG = "x" * 79  # with its first token, 80 tokens of the tiny model, each of wh
 RUN = ("run", "t/t", "--raw", "--max-tokens", "4", "--temperature", "0", "-p")
 AT = "while it read a prompt of 80 tokens"
 DOCTOR = "llstore doctor shows the build"
+CRASHES = "the engine crashes again and again; the last time by SIGSEGV"
 NO_REPACK = f"{DOCTOR}, --no-repack computes without its fastest kernels"
 
 
@@ -267,3 +268,20 @@ def test_a_server_that_cannot_answer_is_never_ready_and_ends(home: Path, dying: 
     assert last.startswith("llstore: t/t:latest cannot answer a first prompt: the request crashed the engine 2 times; ")
     assert last.endswith(f"the last time by SIGSEGV {AT} ({NO_REPACK})")
     assert json.loads(stdout)["error"]["kind"] == "engine_crashed"
+
+
+@pytest.mark.parametrize("command", ["run", "batch", "serve"])
+def test_a_load_that_kills_it_is_said(
+    llstore: Command, libraries: Path, tmp_path: Path, model: Digest, command: str
+) -> None:
+    words = {
+        "run": ("-p", "x"),
+        "batch": ("-i", lines(tmp_path / "in.jsonl", "x"), "-o", tmp_path / "out.jsonl"),
+        "serve": ("--port", "0", "--log-format", "json"),
+    }
+    # Then kernels are known, and what dies is no trial of them.
+    assert llstore(*RUN, "x", **dying_llama.environment(libraries, tokens=65)).returncode == 0
+    ran = llstore(command, "t/t", *words[command], **dying_llama.environment(libraries, tokens=0))
+    who, what = ("llama.cpp died (SIGSEGV)", model.short) if command == "run" else (CRASHES, "the model")
+    assert ran.returncode == 1
+    assert ran.stderr.splitlines()[-1] == f"llstore: {who} while it loaded {what} ({NO_REPACK})"
