@@ -8,6 +8,9 @@ INSTALL := $(PYTHON) install --venv $(VENV) --extras
 INSTALLER := pyproject.toml constraints.txt $(wildcard install/*)
 SOURCES := README.md $(shell find store runner cli -name '*.py')
 
+# Each of the tests' processes would compile again what it imports.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo install test check soak bench bench-gpu relock clean FORCE
 
 demo: $(VENV)/run.stamp

@@ -85,9 +85,11 @@ class Uv:
         run_logged(command, log=folder.log, progress=lambda seconds: f"downloading llama.cpp, {seconds} s")
 
     def _run(self, words: Sequence[str | Path], *, failure: str, log: Path) -> None:
-        command = Command(
-            [self.venv / "bin" / "uv", *words], failure, {**self.environment, **self.settings.environment}
-        )
+        # Compiling all modules takes as long as installing them: Python does it at use, unless it is told to keep none.
+        # Then every command would compile again what it imports, and take twice as long.
+        compiling = {"UV_COMPILE_BYTECODE": "1"} if self.environment.get("PYTHONDONTWRITEBYTECODE") else {}
+        environment = {**compiling, **self.environment, **self.settings.environment}
+        command = Command([self.venv / "bin" / "uv", *words], failure, environment)
         run_logged(command, log=log, progress=lambda seconds: f"installing, {seconds} s")
 
 
