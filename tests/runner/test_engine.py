@@ -3,12 +3,14 @@
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
 from steps import calls
 
 from llstore.runner import EngineSettings, PromptEmpty, PromptTooLong, QueueFull, RunnerError, Sampling
+from llstore.runner.engine.company import Company
 from llstore.runner.engine.engine import Engine
 from llstore.runner.engine.limits import Limits
 from llstore.runner.engine.request import End, Request, Update
@@ -26,6 +28,9 @@ PROMPTS = [
 ]
 
 
+USUAL = Limits()
+
+
 @pytest.fixture(scope="module", params=["smollm2", "gemma"])
 def model(request: pytest.FixtureRequest) -> Iterator[LlamaModel]:
     with LlamaModel(request.getfixturevalue(request.param)) as loaded:
@@ -41,6 +46,18 @@ def small(smollm2: Path) -> Iterator[LlamaModel]:
 def settings(**changes: object) -> EngineSettings:
     usual = EngineSettings(512, parallel=4, batch_size=64, threads=1, flash_attention=True)
     return replace(usual, **changes)
+
+
+@cache
+def company(model: LlamaModel, wanted: EngineSettings) -> Company | None:
+    """Who may share a batch. Each exact engine would try it for seconds, as the first one does here."""
+    with Engine(model, wanted) as engine:
+        return engine.company
+
+
+def exact(model: LlamaModel, limits: Limits = USUAL, **changes: object) -> Engine:
+    wanted = settings(exact=True, **changes)
+    return Engine(model, wanted, replace(limits, company=company(model, wanted)))
 
 
 def greedy(model: LlamaModel, text: str, *, tokens: int = 24, **changes: object) -> Request:
@@ -78,7 +95,7 @@ def run(
 
 
 def alone(model: LlamaModel, request: Request, **changes: object) -> tuple[str, list[int]]:
-    with Engine(model, settings(**changes)) as engine:
+    with exact(model, **changes) as engine:
         engine.submit(0, request)
         answers = run(engine)
     return answers.text[0], answers.tokens[0]
@@ -86,8 +103,8 @@ def alone(model: LlamaModel, request: Request, **changes: object) -> tuple[str, 
 
 def test_in_exact_mode_an_answer_is_the_same_whoever_shares_the_batch_and_whenever_they_come(model: LlamaModel) -> None:
     requests = [greedy(model, prompt, tokens=6) for prompt in PROMPTS[1::2]]
-    wanted = [alone(model, request, exact=True) for request in requests]
-    with Engine(model, settings(exact=True)) as engine:
+    wanted = [alone(model, request) for request in requests]
+    with exact(model) as engine:
 
         def arrive(step: int) -> None:
             if step % 3 == 0 and step // 3 < len(requests):
@@ -100,9 +117,9 @@ def test_in_exact_mode_an_answer_is_the_same_whoever_shares_the_batch_and_whenev
 
 def test_in_exact_mode_a_request_that_was_parked_says_the_same(small: LlamaModel) -> None:
     request = greedy(small, PROMPTS[2], tokens=20)
-    wanted = alone(small, request, exact=True, parallel=1)
+    wanted = alone(small, request, parallel=1)
     for limits in (Limits(), Limits(prefix_bytes=0)):  # its KV kept, or lost and read again
-        with Engine(small, settings(exact=True, parallel=1), limits) as engine:
+        with exact(small, limits, parallel=1) as engine:
             engine.submit(0, request)
             answers = Answers()
             for _ in range(10):
@@ -115,10 +132,10 @@ def test_in_exact_mode_a_request_that_was_parked_says_the_same(small: LlamaModel
 
 def test_in_exact_mode_a_request_goes_on_after_a_crash_as_if_there_had_been_none(small: LlamaModel) -> None:
     request = greedy(small, PROMPTS[2], tokens=12)
-    text, tokens = alone(small, request, exact=True)
+    text, tokens = alone(small, request)
     for done in (1, 7, 11):
         again = replace(request, generated=tuple(tokens[:done]))
-        with Engine(small, settings(exact=True)) as engine:
+        with exact(small) as engine:
             engine.submit(3, again)
             answers = run(engine)
         assert answers.tokens[3] == tokens[done:]
@@ -128,15 +145,15 @@ def test_in_exact_mode_a_request_goes_on_after_a_crash_as_if_there_had_been_none
 
 def test_chance_goes_on_after_a_crash_where_it_was(small: LlamaModel) -> None:
     request = replace(greedy(small, PROMPTS[2]), sampling=Sampling(temperature=1.0, seed=7, max_tokens=16))
-    text, tokens = alone(small, request, exact=True)
+    text, tokens = alone(small, request)
     again = replace(request, generated=tuple(tokens[:11]))
-    rest, later = alone(small, again, exact=True)
+    rest, later = alone(small, again)
     assert (rest, later) == (text[len(text) - len(rest) :], tokens[11:])
 
 
 def test_a_prompt_seen_before_is_not_read_again_and_answered_the_same(model: LlamaModel) -> None:
     request = greedy(model, PROMPTS[6], tokens=6)
-    with Engine(model, settings(exact=True)) as engine:
+    with exact(model) as engine:
         engine.submit(0, request)
         answers = run(engine)
         engine.submit(1, request)
@@ -210,8 +227,8 @@ def test_a_sliding_window_reuses_only_what_it_still_sees(gemma: Path) -> None:
         request = Request(prompt, Sampling(temperature=0, max_tokens=6))
         short = replace(request, prompt=prompt[:580])
         for swa_full in (True, False):
-            wanted = alone(loaded, short, swa_full=swa_full, context_size=1024, exact=True)
-            with Engine(loaded, settings(swa_full=swa_full, context_size=1024, exact=True)) as engine:
+            wanted = alone(loaded, short, swa_full=swa_full, context_size=1024)
+            with exact(loaded, swa_full=swa_full, context_size=1024) as engine:
                 engine.submit(0, request)
                 run(engine)
                 engine.submit(1, short)
