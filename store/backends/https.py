@@ -145,7 +145,7 @@ class HttpsBackend(Closing):
 
 def _size(answer: Answer) -> int | None:
     """The whole object's size, as the head of an answer tells it."""
-    whole = answer.headers.get("Content-Range", "").rpartition("/")[2] if answer.status == 206 else ""
+    whole = answer.headers.get("Content-Range", "").rpartition("/")[2]
     text = whole or answer.headers.get("Content-Length", "")
     return int(text) if text.isascii() and text.isdigit() else None
 

@@ -65,14 +65,19 @@ class Retrying(Wrapper):
 
     def list(self, prefix: str, *, after: str = "") -> Iterator[Stat]:
         """See Backend."""
-        patience, seen, last, counted = self._patience(), set[str](), after, 0
+        # A listing is ordered within a folder only, so it is taken up between two names of the prefix's own folder: the
+        # last one may be a folder that is not listed to its end, and is listed again.
+        folder = prefix[: prefix.rfind("/") + 1]
+        patience, seen, whole, last, counted = self._patience(), set[str](), after, "", 0
         while True:
             try:
-                for stat in self._backend.list(prefix, after=last):
+                for stat in self._backend.list(prefix, after=whole):
                     if stat.key not in seen:
                         seen.add(stat.key)
                         yield stat
-                        last = max(after, _resumed(prefix, stat.key))
+                        name = folder + stat.key[len(folder) :].partition("/")[0]
+                        whole = max(whole, last if name != last else "", name if name == stat.key else "")
+                        last = name
                 return
             except Unreachable as error:
                 if len(seen) > counted:
@@ -130,9 +135,3 @@ def _skipped(pieces: Iterator[bytes], count: int) -> Iterator[bytes]:
             count = max(count - len(piece), 0)
             if rest:
                 yield rest
-
-
-def _resumed(prefix: str, key: str) -> str:
-    # A listing is ordered within a folder only: what lies deeper is listed again from its folder under the prefix on.
-    folder = prefix[: prefix.rfind("/") + 1]
-    return folder + key[len(folder) :].partition("/")[0]

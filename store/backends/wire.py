@@ -114,9 +114,10 @@ class Wire(Closing):
                     raise Declined(Answer(answer.status, answer.headers, answer.read(PIECE)))
                 if accepts and not accepts(Answer(answer.status, answer.headers)):
                     raise Declined(Answer(answer.status, answer.headers))
-                if ranged and answer.status == 200 and answer.headers.get("Content-Length") != "0":
+                span = _span(answer, url, start=start) if ranged else None
+                if ranged and not span and answer.headers.get("Content-Length") != "0":
                     self.ranges = False
-                yield from _pieces(answer, url, start=start, length=length)
+                yield from _pieces(answer, url, span or range(0), start=start, length=length)
             finally:
                 _let_go(answer)
 
@@ -227,11 +228,13 @@ def _let_go(answer: urllib3.BaseHTTPResponse) -> None:
     answer.release_conn()
 
 
-def _pieces(answer: urllib3.BaseHTTPResponse, url: str, *, start: int, length: int | None) -> Iterator[bytes]:
-    skip, due = (0, _due(answer, url, start=start)) if answer.status == 206 else (start, 0)
+def _pieces(
+    answer: urllib3.BaseHTTPResponse, url: str, span: range, *, start: int, length: int | None
+) -> Iterator[bytes]:
+    """The bytes from `start` of an answer that has those of `span`, if it says so, or else the whole object."""
+    skip, due, left, done = start - span.start, max(span.stop - start, 0), length, 0
     if length is not None:
         due = min(due, length)
-    left, done = length, 0
     while left is None or left > 0:
         piece = answer.read(PIECE)
         if not piece:
@@ -248,11 +251,15 @@ def _pieces(answer: urllib3.BaseHTTPResponse, url: str, *, start: int, length: i
         raise Unreachable(f"{shown(url)} ended after {done} of {due} bytes", hint="try again")
 
 
-def _due(answer: urllib3.BaseHTTPResponse, url: str, *, start: int) -> int:
-    found = _CONTENT_RANGE.match(answer.headers.get("Content-Range", ""))
-    if not found or int(found[1]) != start or int(found[2]) < start:
+def _span(answer: urllib3.BaseHTTPResponse, url: str, *, start: int) -> range | None:
+    """Which bytes an answer has, if it says so; some servers send a part with status 200."""
+    said = answer.headers.get("Content-Range", "")
+    if answer.status == 200 and not said:
+        return None
+    found = _CONTENT_RANGE.match(said)
+    if not found or not int(found[1]) <= start <= int(found[2]):
         raise Unreachable(f"{shown(url)} sent another range than was asked for", hint="try again")
-    return int(found[2]) - start + 1
+    return range(int(found[1]), int(found[2]) + 1)
 
 
 @contextmanager

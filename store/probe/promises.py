@@ -91,14 +91,15 @@ def _overwrite(trial: Trial) -> str:
 
 def _order(trial: Trial) -> str:
     _require_listing(trial)
-    names = ("c", "a", "b.x", "b", "B")
+    names = ("c", "a", "b.x", "b", "B", "d/2", "d/1")
     keys = sorted(trial.write(f"order/{name}", b"x") for name in names)
     listed = [stat.key for stat in trial.backend.list(f"{trial.folder}order/")]
     if listed != keys:
         raise Broken(f"listed as {_names(listed)}, not {_names(keys)}")
-    after = [stat.key for stat in trial.backend.list(f"{trial.folder}order/", after=keys[2])]
-    if after != keys[3:]:
-        raise Broken(f"after {_names(keys[2:3])} came {_names(after)}, not {_names(keys[3:])}")
+    for number in range(1, len(keys)):
+        after = [stat.key for stat in trial.backend.list(f"{trial.folder}order/", after=keys[number - 1])]
+        if after != keys[number:]:
+            raise Broken(f"after {_names([keys[number - 1]])} came {_names(after)}, not {_names(keys[number:])}")
     return f"{len(keys)} keys in order, and from a key on"
 
 

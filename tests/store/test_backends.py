@@ -10,8 +10,10 @@ import pytest
 from mirror import mirror
 from seaweed import SeaweedFS
 
-from llstore.store.backends import Backend, Properties, open_backend, public
+from llstore.store.backends import Backend, Properties, Stat, open_backend, public
+from llstore.store.backends.retry import Retrying
 from llstore.store.backends.s3 import PART_SIZE, part_size
+from llstore.store.backends.wrapper import Wrapper
 from llstore.store.errors import BucketNotFound, InvalidUrl, KeyNotFound, Refused, Unreachable
 
 MiB = 1024 * 1024
@@ -196,6 +198,32 @@ def test_a_listing_reaches_into_folders(backend: Backend) -> None:
         write(backend, key, b"x")
     assert [stat.key for stat in backend.list("a/")] == ["a/b/1", "a/c/2"]
     assert [stat.key for stat in backend.list("")] == ["a/b/1", "a/c/2", "d"]
+
+
+class Cut(Wrapper):
+    """Breaks its first listing off after so many objects."""
+
+    def __init__(self, backend: Backend, after: int) -> None:
+        super().__init__(backend)
+        self._left: int | None = after
+
+    def list(self, prefix: str, *, after: str = "") -> Iterator[Stat]:
+        left, self._left = self._left, None
+        for number, stat in enumerate(super().list(prefix, after=after)):
+            if number == left:
+                raise Unreachable("cut")
+            yield stat
+
+
+@pytest.mark.parametrize("prefix", ["", "a/", "a/2", "a/2/"])
+def test_a_listing_that_breaks_off_anywhere_is_taken_up_there(backend: Backend, prefix: str) -> None:
+    keys = ["a.b", "a/1", "a/2.x/1", "a/2/x", "a/2/y", "a0", "b/1/2", "c"]
+    for key in keys:
+        write(backend, key, b"x")
+    wanted = [key for key in keys if key.startswith(prefix)]
+    for cut in range(len(wanted)):
+        patient = Retrying(Cut(backend, cut), sleep=lambda _: None)
+        assert sorted(stat.key for stat in patient.list(prefix)) == wanted, f"cut after {cut}"
 
 
 def test_a_listing_longer_than_a_page_is_whole(backend: Backend) -> None:

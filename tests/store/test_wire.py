@@ -163,13 +163,26 @@ def test_a_range_is_read() -> None:
         assert (wire.ranges, server.count) == (True, 1)
 
 
+@pytest.mark.parametrize(
+    ("said", "body"), [("bytes 2-4/9", b"234"), ("bytes 0-8/9", b"012345678"), ("bytes 1-9/*", BODY[1:10])]
+)
+def test_content_range_says_what_comes_whatever_the_status(said: str, body: bytes) -> None:
+    for status in ("200 OK", "206 Partial Content"):
+        answer = head(status, Content_Range=said, Content_Length=len(body)) + body
+        with served(saying(answer)) as (wire, server):
+            assert read(wire, server, start=2, length=3) == body[2 - int(said[6]) :][:3]
+            assert wire.ranges
+
+
 def test_a_range_may_end_with_the_object() -> None:
     answer = head("206 Partial Content", Content_Range="bytes 2-4/5", Content_Length=3) + b"234"
     with served(saying(answer)) as (wire, server):
         assert read(wire, server, start=2, length=90) == b"234"
 
 
-@pytest.mark.parametrize("said", ["bytes 0-2/9", "bytes 22-24/99", "bytes 2-1/9", "bytes */9", "", "items 2-4/9"])
+@pytest.mark.parametrize(
+    "said", ["bytes 0-1/9", "bytes 3-5/9", "bytes 22-24/99", "bytes 2-1/9", "bytes */9", "", "items 2-4/9"]
+)
 def test_another_range_is_unreachable(said: str) -> None:
     answer = head("206 Partial Content", Content_Range=said, Content_Length=3) + b"012"
     with served(saying(answer)) as (wire, server), pytest.raises(Unreachable, match="another range"):
