@@ -1,11 +1,14 @@
 """`llstore fsck`."""
 
+import getpass
+import os
+import socket
 from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
-from ..store.fsck.finding import Depth, Finding, Report
+from ..store.fsck.finding import Depth, Finding, Kind, Report
 from ..store.sizes import human_size
 from .failure import DAMAGED
 from .options import JsonOption, OfflineOption, QuietOption, StoreOption
@@ -17,14 +20,23 @@ def fsck(
     sample: Annotated[str, typer.Option(metavar="N%", help="Check so many percent of each file's blocks.")] = "0%",
     repair: Annotated[bool, typer.Option("--repair", help="Mend what can be mended; what is damaged is kept.")] = False,
     bucket: Annotated[bool, typer.Option("--bucket", help="Check the store too.")] = False,
+    set_aside: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY", help="Move this unreadable object of the store's journal to quarantine/ first."),
+    ] = None,
     store: StoreOption = None,
     json: JsonOption = False,
     offline: OfflineOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Check that stored bytes are what their names say."""
+    if set_aside and not bucket:
+        raise typer.BadParameter("--set-aside is about the store: give --bucket too")
     depth = Depth(full=full, sample=_share(sample), repair=repair)
     with opened(store, offline=offline, quiet=quiet) as found, progress(quiet=quiet or json) as shown:
+        for key in set_aside or ():
+            moved = found.set_aside(key, by=_who())
+            remark(f"{printable(key)} is now {printable(moved)}", quiet=quiet)
         report = found.fsck(depth, bucket=bucket, progress=shown)
     if json:
         print_json(_document(report))
@@ -33,6 +45,14 @@ def fsck(
             print(_line(finding))
         remark(_summary(report, repair=repair), quiet=quiet)
     raise typer.Exit(0 if report.sound else DAMAGED)
+
+
+def _who() -> str:
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError):
+        name = str(os.getuid())
+    return f"{name}@{socket.gethostname()}"
 
 
 def _share(text: str) -> float:
@@ -57,6 +77,8 @@ def _state(report: Report, *, repair: bool) -> str:
     if report.sound:
         mended = any(finding.repaired for finding in report.findings)
         return "what was wrong is mended" if mended else "nothing is wrong"
+    if any(finding.kind is Kind.JOURNAL for finding in report.findings):
+        return "the journal is not wholly known, and gc deletes nothing (--set-aside KEY moves an object away)"
     return "something is still wrong" if repair else "something is wrong (llstore fsck --repair mends what it can)"
 
 

@@ -1,27 +1,91 @@
 """Journal entries: what each operation on a store writes down (docs/bucket-format.md)."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from . import ulid
 from .digest import Digest
 from .manifest import Manifest
 from .ref import Name
 
+MOST_AHEAD = 10 * 60  # seconds by which an entry's name may be ahead of its object's age
+
 Notes = Mapping[str, str | None]
+
+
+# What an entry of each kind says, beside `keeps`: digests that a collector must leave alone, whatever the op.
+FIELDS = {
+    "put": {"op", "model", "manifest", "intent"},
+    "remove": {"op", "model"},
+    "tag": {"op", "name", "model"},
+    "untag": {"op", "name"},
+    "label": {"op", "model", "labels", "annotations"},
+    "intent": {"op", "digests", "intent"},
+    "sweep": {"op", "digests", "until", "sweep"},
+}
+KEEPS = "keeps"
+_DATED = (
+    "tag",
+    "untag",
+    "label",
+    "remove",
+)  # take effect when they were written; a put keeps its bytes whenever it was
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One journal entry: its ULID and its document."""
+    """One journal entry: its ULID and its document.
+
+    `moment` orders what entries do to one another: the ULID, or what `dated` made of it.
+    """
 
     ulid: str
     document: dict[str, Any]
+    moment: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "moment", self.moment or self.ulid)
 
     @property
     def op(self) -> str:
         """What was done."""
         return str(self.document.get("op"))
+
+    @property
+    def keeps(self) -> set[Digest]:
+        """Digests that no collector may take. Raises InvalidRef or TypeError for what is none."""
+        return {Digest.parse(text) for text in self.document.get(KEEPS, ())}
+
+    def dated(self, modified: float, *, first: str) -> "Entry":
+        """This entry with its moment, its object having been written at `modified` (the store's seconds since 1970).
+
+        The clock of a writer may have run ahead: a name is believed for MOST_AHEAD seconds. But dates that a copy has
+        set, which are before those of the `first` entry of the store, tell nothing.
+        """
+        ahead = self.op in _DATED and ulid.seconds(self.ulid) > modified + MOST_AHEAD
+        if not ahead or modified < ulid.seconds(first):
+            return self
+        # The whole ULID behind the date: entries of one second keep their order.
+        return replace(self, moment=ulid.lowest(modified)[: ulid.TIME] + self.ulid)
+
+    def unknown(self) -> str:
+        """Why this llstore does not know all that the entry says; "" when it does."""
+        if self.op not in FIELDS:
+            return f"{self.op!r} is nothing that this llstore knows"
+        more = sorted(self.document.keys() - FIELDS[self.op] - {KEEPS})
+        return f"its {self.op} has {', '.join(more)}, which this llstore does not know" if more else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """An object under journal/ that cannot be read, or not wholly: nobody knows which bytes hang on it."""
+
+    key: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.key} is left out: {self.reason}"
 
 
 def put_entry(manifest: Manifest, *, intent: str = "") -> dict[str, Any]:

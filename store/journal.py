@@ -7,17 +7,17 @@ import json
 import time
 from collections.abc import Container, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from . import ulid
 from .backends import Backend, Stat
-from .entry import Entry
-from .errors import KeyNotFound, Unreachable
+from .entry import MOST_AHEAD, Entry, Skipped
+from .errors import KeyNotFound, Refused, Unreachable
 from .layout import JOURNAL, journal_key
 from .manifest import canonical
 
-MOST_AHEAD = 10 * 60  # seconds an entry's name may be ahead of its object's age
 OVERLAP = 15 * 60  # seconds by which a reader looks back, for entries that arrive late
 _READERS = 16
 _LINES = 4  # connections over which many are read together
@@ -25,14 +25,6 @@ _WORTH_IT = 32  # entries that are read together; fewer come as fast one by one
 _AT_ONCE = 2000  # entries that wait to be read, of however many
 _TOLERANCE = 60.0  # seconds between an object's age and its store's clock that are left alone
 _ATTEMPTS = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Skipped:
-    """An object under journal/ that no reader takes for an entry."""
-
-    key: str
-    reason: str
 
 
 class Journal:
@@ -52,23 +44,30 @@ class Journal:
         """Take note of an entry that was seen before: those to come are newer."""
         self._latest = max(self._latest, name)
 
-    def read(self, *, seen: Container[str], since: float | None = None) -> Iterator[Entry | Skipped]:
-        """The entries whose ULID is not in `seen`, oldest first, from the moment `since` or all."""
+    def read(self, *, seen: Container[str], since: float | None = None, first: str = "") -> Iterator[Entry | Skipped]:
+        """The entries whose ULID is not in `seen`, oldest first, from the moment `since` or all.
+
+        `first` is the ULID of the store's first entry, for who reads from `since`.
+        """
         after = journal_key(ulid.lowest(since)) if since is not None else ""
+        believed = ulid.lowest(self.clock() + MOST_AHEAD)
         new: list[Stat] = []
         for stat in self._backend.list(JOURNAL, after=after):
             name = _ulid_of(stat.key)
-            reason = _refusal(name, stat)
-            if reason:
-                yield Skipped(stat.key, reason)
+            if not ulid.valid(name):
+                yield Skipped(stat.key, "not named by a ULID")
                 continue
-            self._latest = max(self._latest, name)
+            first = first or name
+            # A clock that runs ahead could otherwise hide every later entry behind its own.
+            if name < believed:
+                self.saw(name)
             if name not in seen:
                 new.append(stat)
+        load = partial(self._load, first=first)
         with ThreadPoolExecutor(_READERS, thread_name_prefix="journal") as threads:
             for start in range(0, len(new), _AT_ONCE):
                 some = new[start : start + _AT_ONCE]
-                yield from threads.map(self._load, some, self._together(some, threads))
+                yield from threads.map(load, some, self._together(some, threads))
 
     def holds(self, name: str) -> bool:
         """Whether the entry of this ULID is there. None is ever removed: one that is gone was another journal's."""
@@ -79,14 +78,16 @@ class Journal:
 
     def append(self, document: dict[str, Any]) -> Entry:
         """Write an entry, newer than every valid one seen."""
-        data, before = canonical(document), self._latest
+        data, before, began = canonical(document), self._latest, self._backend.clock()
         entry = self._write(document, data)
         if self._ahead is None:
-            self._ahead = self._seconds_ahead(entry)
+            self._ahead = self._seconds_ahead(entry, began)
             if self._ahead:
-                # Nobody would believe an entry from the future; and one from the past could come too late.
-                self._latest = before
+                # What is named by a wrong clock holds bytes for too long, or comes too late.
+                misnamed, self._latest = entry, before
                 entry = self._write(document, data)
+                with suppress(Refused):
+                    self._backend.delete(journal_key(misnamed.ulid))
         return entry
 
     def _write(self, document: dict[str, Any], data: bytes) -> Entry:
@@ -102,9 +103,11 @@ class Journal:
                 time.sleep(2.0**attempt / 4)
         return Entry(self._latest, document)
 
-    def _seconds_ahead(self, entry: Entry) -> float:
+    def _seconds_ahead(self, entry: Entry, began: float) -> float:
         """By how much the store's objects are younger than its clock says; 0 where the two agree well enough."""
-        ahead = self._backend.stat(journal_key(entry.ulid)).modified - self._backend.clock()
+        modified, now = self._backend.stat(journal_key(entry.ulid)).modified, self._backend.clock()
+        # Writing may have taken long: nothing is wrong with a date between its beginning and now.
+        ahead = modified - max(min(modified, now), began)
         return ahead if abs(ahead) > _TOLERANCE else 0.0
 
     def _together(self, stats: list[Stat], threads: ThreadPoolExecutor) -> list[bytes | None]:
@@ -116,26 +119,17 @@ class Journal:
         shares = [stats[start : start + share] for start in range(0, len(stats), share)]
         return [data for found in threads.map(read, shares) for data in found]
 
-    def _load(self, stat: Stat, data: bytes | None) -> Entry | Skipped:
+    def _load(self, stat: Stat, data: bytes | None, *, first: str) -> Entry | Skipped:
         try:
             document = json.loads(b"".join(self._backend.read(stat.key)) if data is None else data)
         except (ValueError, RecursionError, KeyNotFound):
             # What came together with others may not be what it should be: by itself it is looked at once more.
-            return Skipped(stat.key, "is not JSON") if data is None else self._load(stat, None)
+            return Skipped(stat.key, "not JSON") if data is None else self._load(stat, None, first=first)
         if not isinstance(document, dict):
-            return Skipped(stat.key, "is not a JSON object")
-        return Entry(_ulid_of(stat.key), document)
+            return Skipped(stat.key, "not a JSON object")
+        return Entry(_ulid_of(stat.key), document).dated(stat.modified, first=first)
 
 
 def _ulid_of(key: str) -> str:
     name, dot, ending = key.removeprefix(JOURNAL).partition(".")
     return name if dot and ending == "json" else ""
-
-
-def _refusal(name: str, stat: Stat) -> str:
-    # A clock that runs ahead could otherwise hide every later entry behind its own.
-    if not ulid.valid(name):
-        return "is not named by a ULID"
-    if ulid.seconds(name) > stat.modified + MOST_AHEAD:
-        return "has a name from the future"
-    return ""

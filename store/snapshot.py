@@ -1,7 +1,8 @@
 """A snapshot: all journal entries over a day old in one object. A short first sync, and a mirror's only index.
 
 Gzip of JSON lines (docs/bucket-format.md). The first is `{"format": 1, "until": ULID, "entries": n}`; the others are
-entries in the order of their ULIDs, each with its `ulid`. Two machines that make it on one day make the same bytes.
+entries in the order of their ULIDs, each with its `ulid`, and with its `moment` where that is another. Two machines
+that make it on one day make the same bytes.
 """
 
 import gzip
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import ulid
-from .entry import Entry
+from .entry import KEEPS, Entry
 from .errors import Damaged, FormatTooNew
 from .layout import FORMAT
 from .manifest import canonical
@@ -38,7 +39,7 @@ def boundary(now: float) -> str:
 
 def encode(entries: Iterable[Entry], *, until: str) -> bytes:
     """The snapshot of `entries`, which are in order and before `until`."""
-    lines = [canonical({"ulid": entry.ulid, **_kept(entry, until)}) for entry in entries]
+    lines = [canonical({**_names(entry), **_kept(entry, until)}) for entry in entries]
     head = canonical({"format": FORMAT, "until": until, "entries": len(lines)})
     out = io.BytesIO()
     with gzip.GzipFile(filename="", mode="wb", compresslevel=6, fileobj=out, mtime=0) as file:
@@ -57,7 +58,12 @@ def decode(data: bytes) -> tuple[Snapshot, Iterator[Entry]]:
 def _kept(entry: Entry, until: str) -> dict[str, Any]:
     # An old intent holds nothing any more: that there was one is all that a reader needs to know.
     lapsed = ulid.seconds(entry.ulid) < ulid.seconds(until) - INTENT_SECONDS
-    return {"op": entry.op} if entry.op == "sweep" or (entry.op == "intent" and lapsed) else entry.document
+    short = {"op": entry.op} if entry.op == "sweep" or (entry.op == "intent" and lapsed) else entry.document
+    return {**short, KEEPS: entry.document[KEEPS]} if KEEPS in entry.document else short
+
+
+def _names(entry: Entry) -> dict[str, str]:
+    return {"ulid": entry.ulid} | ({"moment": entry.moment} if entry.moment != entry.ulid else {})
 
 
 def _head(document: dict[str, Any]) -> Snapshot:
@@ -74,11 +80,11 @@ def _head(document: dict[str, Any]) -> Snapshot:
 def _entries(lines: Iterator[dict[str, Any]], head: Snapshot) -> Iterator[Entry]:
     count = 0
     for document in lines:
-        name = document.pop("ulid", None)
-        if not isinstance(name, str) or not ulid.valid(name) or name >= head.until:
+        name, moment = document.pop("ulid", None), document.pop("moment", "")
+        if not isinstance(name, str) or not ulid.valid(name) or name >= head.until or not isinstance(moment, str):
             raise Damaged("the store's snapshot holds something that is no entry of its time")
         count += 1
-        yield Entry(name, document)
+        yield Entry(name, document, moment)
     if count != head.entries:
         raise Damaged(f"the store's snapshot holds {count} of its {head.entries} entries")
 

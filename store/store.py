@@ -265,6 +265,15 @@ class Store(Closing):
             report += BucketCheck(self.bucket, self.cache, depth, progress).report(manifests)
         return report
 
+    def set_aside(self, key: str, *, by: str) -> str:
+        """Moves an object of the journal that cannot be read out of the way; see fsck.bucket.set_aside."""
+        from .fsck.bucket import set_aside
+
+        self.require_writable("set aside in")
+        moved = set_aside(self.bucket, key, by=by)
+        self.catalog.forget_skipped([key])
+        return moved
+
     def is_cached(self, manifest: Manifest) -> bool:
         """Whether all files of a model are on this machine."""
         return all(self.cache.has(file.digest) for file in manifest.files)

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 from . import snapshot, ulid
 from .bucket import Bucket
-from .entry import Entry
+from .entry import MOST_AHEAD, Entry, Skipped
 from .errors import Damaged, FormatTooNew, KeyNotFound
-from .journal import OVERLAP, Skipped
+from .journal import OVERLAP
 from .layout import SNAPSHOT_KEY
 
 if TYPE_CHECKING:
@@ -29,25 +29,31 @@ def sync(bucket: Bucket, catalog: "Catalog", *, whole: bool = False, snapshots: 
     if not bucket.source.properties.listable:
         return _from_mirror(bucket, catalog)
     remarks: list[str] = []
-    latest = catalog.latest()
+    now = bucket.journal.clock()
+    believed = ulid.lowest(now + MOST_AHEAD)
+    latest = catalog.latest(before=believed)
     # A bucket that was emptied and begun anew keeps its URL; what this catalog knows is then of another store.
     if latest and not bucket.journal.holds(latest):
         catalog.apply((), anew=True)
         latest = ""
-    now = bucket.journal.clock()
     if not latest and snapshots:
         remarks += _from_snapshot(bucket, catalog, now=now)
-        latest = catalog.latest()
+        latest = catalog.latest(before=believed)
     bucket.journal.saw(latest)
     whole = whole or not latest or not 0 <= now - _moment(catalog, _WHOLE) < snapshot.DAY
-    since = None if whole else max(ulid.seconds(latest), min(_moment(catalog, _LISTED), now)) - OVERLAP
+    # Not from the latest entry on, where it was listed since: its name may be from a clock that ran ahead.
+    listed = min(_moment(catalog, _LISTED), now) if catalog.mark(_LISTED) else ulid.seconds(latest or believed)
+    since = None if whole else listed - OVERLAP
     seen = catalog.seen(since="" if since is None else ulid.lowest(since))
-    remarks += _take(catalog, bucket.journal.read(seen=seen, since=since))
+    before = catalog.skipped()
+    _take(catalog, bucket.journal.read(seen=seen, since=since, first=catalog.first()))
+    if whole and before:
+        catalog.forget_skipped(one.key for one in before if _is_gone(bucket, one.key))
     if now - _moment(catalog, _LISTED) > _WORTH_NOTING:
         catalog.set_mark(_LISTED, repr(now))
     if whole:
         catalog.set_mark(_WHOLE, repr(now))
-    return remarks
+    return remarks + _remarks(catalog.skipped())
 
 
 def write_snapshot(bucket: Bucket, catalog: "Catalog") -> snapshot.Snapshot:
@@ -74,7 +80,7 @@ def _moment(catalog: "Catalog", mark: str) -> float:
 def _from_snapshot(bucket: Bucket, catalog: "Catalog", *, now: float) -> list[str]:
     try:
         head, entries = snapshot.decode(b"".join(bucket.backend.read(SNAPSHOT_KEY)))
-        remarks = _take(catalog, entries)
+        _take(catalog, entries)
     except KeyNotFound:
         return []
     except (Damaged, FormatTooNew) as error:
@@ -82,7 +88,7 @@ def _from_snapshot(bucket: Bucket, catalog: "Catalog", *, now: float) -> list[st
         return [f"{error}; reading the journal instead"]
     catalog.set_mark(_SNAPSHOT, head.until)
     catalog.set_mark(_WHOLE, repr(now))
-    return remarks
+    return []
 
 
 def _from_mirror(bucket: Bucket, catalog: "Catalog") -> list[str]:
@@ -104,20 +110,30 @@ def _from_mirror(bucket: Bucket, catalog: "Catalog") -> list[str]:
             raise
         return [f"{error}; what was known of {bucket.url} is used"]
     catalog.apply((), anew=True)
-    remarks = _take(catalog, snapshot.decode(data)[1])
+    _take(catalog, snapshot.decode(data)[1])
     catalog.set_mark(_SNAPSHOT, seen)
-    return remarks
+    return _remarks(catalog.skipped())
 
 
-def _take(catalog: "Catalog", found: Iterable[Entry | Skipped]) -> list[str]:
-    remarks = []
+def _is_gone(bucket: Bucket, key: str) -> bool:
+    try:
+        bucket.backend.stat(key)
+    except KeyNotFound:
+        return True
+    return False
+
+
+def _take(catalog: "Catalog", found: Iterable[Entry | Skipped]) -> None:
     for some in _batches(found):
-        remarks += [f"{item.key} {item.reason}; ignored" for item in some if isinstance(item, Skipped)]
-        remarks += catalog.apply(item for item in some if isinstance(item, Entry))
-    if len(remarks) > _MOST_REMARKS:
-        more = f"{len(remarks) - 1} more objects in the journal are ignored: llstore fsck --bucket lists them"
-        return [remarks[0], more]
-    return remarks
+        skipped = [item for item in some if isinstance(item, Skipped)]
+        catalog.apply((item for item in some if isinstance(item, Entry)), skipped=skipped)
+
+
+def _remarks(skipped: list[Skipped]) -> list[str]:
+    if len(skipped) > _MOST_REMARKS:
+        more = f"{len(skipped) - 1} more objects in the journal are left out: llstore fsck --bucket lists them"
+        return [str(skipped[0]), more]
+    return [str(one) for one in skipped]
 
 
 def _batches(items: Iterable[T]) -> Iterator[list[T]]:

@@ -6,6 +6,7 @@ import secrets
 ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _SHAPE = re.compile(f"[0-7][{ALPHABET}]{{25}}")
 _RANDOM_BITS = 80
+TIME = 10  # letters that tell the moment, in milliseconds; the rest is chance
 _LARGEST = (1 << 128) - 1
 LAST = "7" + "Z" * 25 + "~"  # greater than any
 

@@ -4,6 +4,7 @@ What the S3 gateway keeps in the bucket `models` is the folder `/buckets/models`
 https://github.com/seaweedfs/seaweedfs/wiki/Filer-Server-API
 """
 
+import base64
 import json
 import time
 from collections.abc import Generator, Iterable, Iterator, Sequence
@@ -15,7 +16,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from ..closing import Closing
-from ..errors import BucketNotFound, KeyNotFound, StoreError, Unreachable
+from ..errors import BucketNotFound, KeyNotFound, Refused, StoreError, Unreachable
 from . import pipeline
 from .base import Properties, Stat
 from .chunks import LEAST, Chunk, ChunkReader
@@ -24,6 +25,7 @@ from .wire import Answer, Declined, Wire, failure
 PORT = 8888  # the filer's own choice
 PAGE = 1000
 UPLOADS = ".uploads"  # where the S3 gateway keeps uploads that are not complete
+_ENCRYPTION = 3  # the field of a bucket's metadata
 _FOLDER = 1 << 31  # Go's os.ModeDir
 _LISTING = {"Accept": "application/json"}
 _BINARY = {"Content-Type": "application/octet-stream"}
@@ -112,6 +114,7 @@ class SeaweedBackend(Closing):
 
     def list(self, prefix: str, *, after: str = "") -> Iterator[Stat]:
         """See Backend."""
+        self._require_root()
         folder = prefix.rpartition("/")[0]
         yield from self._walk(f"{folder}/" if folder else "", prefix=prefix, after=after)
 
@@ -186,6 +189,7 @@ class SeaweedBackend(Closing):
     def _require_root(self) -> None:
         if self._there:
             return
+        self._require_plain_bucket()
         answer = self._ask("HEAD", "")
         if answer.status == 404 or (answer.status == 200 and _is_object(answer)):
             raise BucketNotFound(
@@ -195,6 +199,18 @@ class SeaweedBackend(Closing):
         if answer.status != 200:
             raise self._failure(answer, "")
         self._there = True
+
+    def _require_plain_bucket(self) -> None:
+        """Raises Refused for a bucket in which the filer does not show what its S3 gateway keeps."""
+        place, slash, rest = self._root.partition("/buckets/")
+        bucket = rest.partition("/")[0]
+        answer = self._wire.ask("GET", f"{place}{slash}{bucket}?metadata=true") if bucket else None
+        kept = _kept_by_gateway(answer.body) if answer and answer.status == 200 else ""
+        if kept:
+            raise Refused(
+                f"{self.properties.url} is a bucket that {kept}: the filer does not show what is in it",
+                hint=f"use s3://{bucket} with its endpoint",
+            )
 
     def _failure(self, answer: Answer, key: str) -> StoreError:
         # 200 is a folder, which is no object.
@@ -223,6 +239,38 @@ class SeaweedBackend(Closing):
 def _is_object(answer: Answer) -> bool:
     # A folder's page was written just now, and says no date.
     return "Last-Modified" in answer.headers
+
+
+def _kept_by_gateway(body: bytes) -> str:
+    """What the S3 gateway does in a bucket that the filer knows nothing of, as the bucket's own entry tells it.
+
+    Its `Content` is a protobuf message, whose third field is the bucket's encryption.
+    https://github.com/seaweedfs/seaweedfs/blob/master/weed/pb/s3.proto
+    """
+    try:
+        entry = json.loads(body)
+        extended, content = entry.get("Extended") or {}, base64.b64decode(entry.get("Content") or "")
+    except (ValueError, AttributeError, TypeError):
+        return ""
+    if "Seaweed-X-Amz-Versioning" in extended:
+        return "keeps versions"
+    return "encrypts" if _ENCRYPTION in _fields(content) else ""
+
+
+def _fields(message: bytes) -> Iterator[int]:
+    """The numbers of the fields of a protobuf message, all of which have a length.
+
+    https://protobuf.dev/programming-guides/encoding/
+    """
+    at = 0
+    while at < len(message):
+        yield message[at] >> 3
+        length = shift = 0
+        for byte in message[at + 1 :]:
+            at, length, shift = at + 1, length | (byte & 127) << shift, shift + 7
+            if byte < 128:
+                break
+        at += 1 + length
 
 
 def _found(entry: dict[str, Any]) -> _Found:

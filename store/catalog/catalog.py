@@ -13,15 +13,16 @@ from sqlalchemy.dialects.sqlite import insert
 from .. import ulid
 from ..closing import Closing
 from ..digest import Digest
-from ..entry import Entry
+from ..entry import Entry, Skipped
 from ..errors import StoreError
+from ..layout import journal_key
 from ..manifest import Manifest
 from ..model import Model
 from ..ref import Name
 from ..selection import Selection
 from .file import CatalogFile
 from .rows import KINDS, Row, Rows, rows_of
-from .tables import ENTRIES, MARKS, METADATA, NAMES, NOTES, PUTS
+from .tables import ENTRIES, MARKS, METADATA, NAMES, NOTES, PUTS, SKIPPED
 from .where import conditions, order
 
 _AT_ONCE = 500  # values in one statement: SQLite takes no more than 999 on old systems
@@ -37,24 +38,38 @@ class Catalog(Closing):
         """Close the database."""
         self._file.close()
 
-    def apply(self, entries: Iterable[Entry], *, anew: bool = False) -> list[str]:
+    def apply(self, entries: Iterable[Entry], *, skipped: Iterable[Skipped] = (), anew: bool = False) -> list[Skipped]:
         """Take entries into the projection, in any order, or, `anew`, make it of these alone.
 
-        Returns a line for each that could not be understood.
+        Returns those that could not be understood, which are remembered like those that were `skipped` before.
         """
         rows = rows_of(entries)
+        rows.skipped += skipped
         self._file.write(lambda connection: _apply(connection, rows, anew=anew))
-        return rows.problems
+        return rows.skipped
+
+    def skipped(self) -> list[Skipped]:
+        """The objects of the journal that could not be read, or not wholly."""
+        with self._file.reading() as connection:
+            return [Skipped(row.key, row.reason) for row in connection.execute(select(SKIPPED).order_by(SKIPPED.c.key))]
+
+    def forget_skipped(self, keys: Iterable[str]) -> None:
+        """Those objects are there no more."""
+        gone = list(keys)
+        self._file.write(lambda connection: connection.execute(delete(SKIPPED).where(SKIPPED.c.key.in_(gone))))
 
     def seen(self, *, since: str = "") -> set[str]:
         """The ULIDs of the entries that were applied, from `since` on."""
         with self._file.reading() as connection:
             return set(connection.scalars(select(ENTRIES.c.ulid).where(ENTRIES.c.ulid >= since)))
 
-    def latest(self) -> str:
-        """The greatest ULID that was applied; "" when there is none."""
-        with self._file.reading() as connection:
-            return connection.scalar(select(func.max(ENTRIES.c.ulid))) or ""
+    def latest(self, *, before: str = ulid.LAST) -> str:
+        """The greatest ULID less than `before` that was applied; "" when there is none."""
+        return self._extreme(func.max(ENTRIES.c.ulid), ENTRIES.c.ulid < before)
+
+    def first(self) -> str:
+        """The least ULID that was applied; "" when there is none."""
+        return self._extreme(func.min(ENTRIES.c.ulid))
 
     def mark(self, name: str) -> str:
         """What was remembered under `name`; "" when nothing was."""
@@ -83,13 +98,15 @@ class Catalog(Closing):
             return connection.scalar(query) is not None
 
     def live(self) -> set[Digest]:
-        """The models of the store and all their files."""
-        query = select(PUTS.c.manifest).where(PUTS.c.live)
+        """The models of the store with all their files, and what entries keep."""
         found: set[Digest] = set()
         with self._file.reading() as connection:
-            for text in connection.execution_options(yield_per=1000).scalars(query):
+            rows = connection.execution_options(yield_per=1000)
+            for text in rows.scalars(select(PUTS.c.manifest).where(PUTS.c.live)):
                 manifest = Manifest.from_document(json.loads(text))
                 found |= {manifest.model, *(file.digest for file in manifest.files)}
+            for text in rows.scalars(select(ENTRIES.c.keeps).where(ENTRIES.c.keeps.is_not(None))):
+                found |= {Digest(hex) for hex in text.split()}
         return found
 
     def named(self, name: Name) -> Digest | None:
@@ -113,7 +130,7 @@ class Catalog(Closing):
     def history(self, *, name: Name | None = None, model: Digest | None = None) -> list[Entry]:
         """What was done with a name, or with a model, oldest first."""
         of_name, of_model = ENTRIES.c.name == str(name), ENTRIES.c.digest == (model.hex if model else "")
-        return list(self._entries(of_name if name else of_model, ENTRIES.c.op != "skipped"))
+        return list(self._entries(of_name if name else of_model, ENTRIES.c.op != "skipped", order_by=ENTRIES.c.moment))
 
     def entries(self, *, before: str) -> Iterator[Entry]:
         """All that was applied with a ULID less than `before`, in order."""
@@ -139,16 +156,20 @@ class Catalog(Closing):
         """The sweeps from `since` on."""
         return list(self._entries(ENTRIES.c.op == "sweep", ENTRIES.c.ulid >= since))
 
-    def _entries(self, *wanted: ColumnElement[bool]) -> Iterator[Entry]:
+    def _extreme(self, value: Any, *wanted: ColumnElement[bool]) -> str:
+        with self._file.reading() as connection:
+            return connection.scalar(select(value).where(*wanted)) or ""
+
+    def _entries(self, *wanted: ColumnElement[bool], order_by: ColumnElement[Any] = ENTRIES.c.ulid) -> Iterator[Entry]:
         query = (
             select(ENTRIES, PUTS.c.manifest)
             .outerjoin(PUTS, PUTS.c.ulid == ENTRIES.c.ulid)
             .where(*wanted)
-            .order_by(ENTRIES.c.ulid)
+            .order_by(order_by)
         )
         with self._file.reading() as connection:
             for row in connection.execution_options(yield_per=1000).execute(query):
-                yield Entry(row.ulid, _document(row))
+                yield Entry(row.ulid, _document(row), row.moment)
 
     def _find(
         self, *wanted: ColumnElement[bool], order_by: ColumnElement[Any] | None = None, limit: int | None = None
@@ -173,8 +194,8 @@ def _apply(connection: Connection, rows: Rows, *, anew: bool) -> None:
         connection,
         names.on_conflict_do_update(
             index_elements=["name"],
-            set_={"digest": names.excluded.digest, "ulid": names.excluded.ulid},
-            where=names.excluded.ulid > NAMES.c.ulid,
+            set_={"digest": names.excluded.digest, "moment": names.excluded.moment},
+            where=names.excluded.moment > NAMES.c.moment,
         ),
         rows.names,
     )
@@ -182,10 +203,19 @@ def _apply(connection: Connection, rows: Rows, *, anew: bool) -> None:
         connection,
         notes.on_conflict_do_update(
             index_elements=["digest", "kind", "key"],
-            set_={"value": notes.excluded.value, "ulid": notes.excluded.ulid},
-            where=notes.excluded.ulid > NOTES.c.ulid,
+            set_={"value": notes.excluded.value, "moment": notes.excluded.moment},
+            where=notes.excluded.moment > NOTES.c.moment,
         ),
         rows.notes,
+    )
+    read = [journal_key(str(row["ulid"])) for row in rows.entries]
+    for start in range(0, len(read), _AT_ONCE):
+        connection.execute(delete(SKIPPED).where(SKIPPED.c.key.in_(read[start : start + _AT_ONCE])))
+    skipped = insert(SKIPPED)
+    _insert(
+        connection,
+        skipped.on_conflict_do_update(index_elements=["key"], set_={"reason": skipped.excluded.reason}),
+        [{"key": one.key, "reason": one.reason} for one in rows.skipped],
     )
     _settle_lives(connection, sorted(rows.touched))
 
@@ -199,7 +229,7 @@ def _settle_lives(connection: Connection, touched: list[str]) -> None:
     """Say anew which put of each model is the live one: the first since the model was last removed."""
     other = PUTS.alias("other")
     removed = (
-        select(func.coalesce(func.max(ENTRIES.c.ulid), ""))
+        select(func.coalesce(func.max(ENTRIES.c.moment), ""))
         .where(ENTRIES.c.digest == other.c.digest, ENTRIES.c.op == "remove")
         .correlate(other)
         .scalar_subquery()

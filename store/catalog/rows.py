@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..digest import Digest
-from ..entry import Entry
+from ..entry import KEEPS, Entry, Skipped
 from ..errors import StoreError
+from ..layout import journal_key
 from ..manifest import Manifest, canonical
 from ..ref import Name
 
@@ -14,6 +15,7 @@ Row = dict[str, object]
 
 _LABEL, _ANNOTATION = "label", "annotation"
 KINDS = (_LABEL, _ANNOTATION)
+_EMPTY: Row = dict.fromkeys(("name", "digest", "document", "ends", "keeps"))
 _LARGEST = (1 << 63) - 1  # what SQLite counts to
 
 
@@ -21,7 +23,7 @@ _LARGEST = (1 << 63) - 1  # what SQLite counts to
 class Rows:
     """What some entries add to each table; `touched` are the models that were put or removed, as hex.
 
-    `problems` has a line for each entry that could not be understood; it counts as read all the same.
+    `skipped` are the entries that could not be understood, or not wholly; they count as read all the same.
     """
 
     entries: list[Row] = field(default_factory=list)
@@ -29,19 +31,27 @@ class Rows:
     names: list[Row] = field(default_factory=list)
     notes: list[Row] = field(default_factory=list)
     touched: set[str] = field(default_factory=set)
-    problems: list[str] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)
 
 
 def rows_of(entries: Iterable[Entry]) -> Rows:
     """The rows of `entries`."""
     rows = Rows()
     for entry in entries:
-        row: Row = {"ulid": entry.ulid, "op": entry.op, "name": None, "digest": None, "document": None, "ends": None}
+        row: Row = {**_EMPTY, "ulid": entry.ulid, "op": entry.op, "moment": entry.moment}
+        reason = entry.unknown()
         try:
             _READ.get(entry.op, _ignore)(rows, entry, row)
+            if reason or KEEPS in entry.document:
+                # What is not known is handed on as it is.
+                row["document"] = canonical(entry.document).decode()
+            if entry.keeps:
+                row["keeps"] = " ".join(sorted(digest.hex for digest in entry.keeps))
         except (KeyError, TypeError, AttributeError, ValueError, OverflowError, StoreError) as error:
-            rows.problems.append(f"journal entry {entry.ulid} was skipped: {_reason(entry, error)}")
-            row |= {"op": "skipped", "name": None, "digest": None, "document": None, "ends": None}
+            reason = _reason(entry, error)
+            row |= {**_EMPTY, "op": "skipped"}
+        if reason:
+            rows.skipped.append(Skipped(journal_key(entry.ulid), reason))
         rows.entries.append(row)
     return rows
 
@@ -84,18 +94,18 @@ def _read_remove(rows: Rows, entry: Entry, row: Row) -> None:
 def _read_tag(rows: Rows, entry: Entry, row: Row) -> None:
     name, model = Name.parse(entry.document["name"]), Digest.parse(entry.document["model"])
     row |= {"name": str(name), "digest": model.hex}
-    rows.names.append({"name": str(name), "digest": model.hex, "ulid": entry.ulid})
+    rows.names.append({"name": str(name), "digest": model.hex, "moment": entry.moment})
 
 
 def _read_untag(rows: Rows, entry: Entry, row: Row) -> None:
     row["name"] = str(Name.parse(entry.document["name"]))
-    rows.names.append({"name": row["name"], "digest": None, "ulid": entry.ulid})
+    rows.names.append({"name": row["name"], "digest": None, "moment": entry.moment})
 
 
 def _read_label(rows: Rows, entry: Entry, row: Row) -> None:
     model = Digest.parse(entry.document["model"])
     notes: list[Row] = [
-        {"digest": model.hex, "kind": kind, "key": key, "value": value, "ulid": entry.ulid}
+        {"digest": model.hex, "kind": kind, "key": key, "value": value, "moment": entry.moment}
         for kind, given in zip(KINDS, _notes(entry.document), strict=True)
         for key, value in given.items()
     ]
@@ -124,11 +134,6 @@ def _ended(entry: Entry) -> str | None:
 
 def _ignore(rows: Rows, entry: Entry, row: Row) -> None:
     """What a later llstore does is not known yet."""
-
-
-def knows(op: str) -> bool:
-    """Whether this llstore knows what an entry of that kind does."""
-    return op in _READ
 
 
 _READ: dict[str, Callable[[Rows, Entry, Row], None]] = {

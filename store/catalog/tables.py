@@ -2,13 +2,14 @@
 
 from sqlalchemy import Boolean, Column, Connection, Index, Integer, MetaData, String, Table
 
-SCHEMA = 2
+SCHEMA = 3
 
 METADATA = MetaData()
 _Word = String(collation="NOCASE")  # q4_k_m finds Q4_K_M
 
 # Every entry that was taken in, whatever it did. The document is kept of labels, intents and sweeps, which have no
-# table that holds all of it; `ends` is the intent that was over with this entry.
+# table that holds all of it, and of what is not known; `ends` is the intent that was over with this entry, `keeps` the
+# digests that it holds.
 ENTRIES = Table(
     "entries",
     METADATA,
@@ -18,6 +19,8 @@ ENTRIES = Table(
     Column("digest", String),
     Column("document", String),
     Column("ends", String),
+    Column("moment", String, nullable=False),
+    Column("keeps", String),
     Index("entries_of_a_model", "digest", "op"),
 )
 # Every put; `live` is the first one of its model since the model was last removed.
@@ -41,7 +44,7 @@ NAMES = Table(
     METADATA,
     Column("name", String, primary_key=True),
     Column("digest", String, index=True),
-    Column("ulid", String, nullable=False),
+    Column("moment", String, nullable=False),
 )
 # Labels and annotations; one that was taken away has no value.
 NOTES = Table(
@@ -51,9 +54,11 @@ NOTES = Table(
     Column("kind", String, primary_key=True),
     Column("key", String, primary_key=True),
     Column("value", String),
-    Column("ulid", String, nullable=False),
+    Column("moment", String, nullable=False),
     Index("notes_by_value", "kind", "key", "value"),
 )
+# Objects of the journal that cannot be read, or not wholly.
+SKIPPED = Table("skipped", METADATA, Column("key", String, primary_key=True), Column("reason", String, nullable=False))
 # How far the journal was read.
 MARKS = Table("marks", METADATA, Column("name", String, primary_key=True), Column("value", String, nullable=False))
 

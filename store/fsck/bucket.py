@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from ..blocks import BLOCK_SIZE, BlockList
 from ..bucket import Bucket
 from ..cache import Cache
-from ..catalog.rows import knows, rows_of
+from ..catalog.rows import rows_of
 from ..digest import Digest
 from ..disk import read_chunks
-from ..errors import Damaged, KeyNotFound, StoreError
+from ..entry import Entry, Skipped
+from ..errors import Damaged, FileNotThere, KeyNotFound, Refused, StoreError
 from ..fingerprint import fingerprint
-from ..journal import Skipped
-from ..layout import blob_key, blocks_key, journal_key, manifest_key
-from ..manifest import FileEntry, Manifest
+from ..layout import QUARANTINE, blob_key, blocks_key, manifest_key
+from ..manifest import FileEntry, Manifest, canonical
 from ..progress import Progress, silent
 from ..transfer.audit import wrong_blocks
 from .finding import Depth, Finding, Kind, Report
@@ -42,13 +42,10 @@ class BucketCheck:
 
     def _journal(self) -> Iterator[Finding]:
         for item in self._bucket.journal.read(seen=()):
-            if isinstance(item, Skipped):
-                yield Finding("bucket", Kind.JOURNAL, item.key, f"{item.reason}; readers leave it out")
-            else:
-                problems = rows_of([item]).problems
-                if not knows(item.op):
-                    problems = [f"{item.op!r} is nothing that this llstore knows; readers leave it out"]
-                yield from (Finding("bucket", Kind.JOURNAL, journal_key(item.ulid), problem) for problem in problems)
+            for one in _skipped(item):
+                yield Finding(
+                    "bucket", Kind.JOURNAL, one.key, f"{one.reason}; readers leave it out, and gc deletes nothing"
+                )
 
     def _models(self, manifests: Sequence[Manifest]) -> Iterator[Finding]:
         total, done = sum(manifest.size for manifest in manifests), 0
@@ -130,6 +127,32 @@ class BucketCheck:
 
     def _write(self, key: str, data: bytes) -> None:
         self._bucket.backend.write(key, [data], size=len(data))
+
+
+def set_aside(bucket: Bucket, key: str, *, by: str) -> str:
+    """Moves an object of the journal that cannot be read to `quarantine/`, and notes there who did it; its new key.
+
+    What hung on it is known to nobody from then on: a collector may take it. Raises FileNotThere, and Refused for an
+    entry that can be read.
+    """
+    found = {one.key: one for item in bucket.journal.read(seen=()) for one in _skipped(item)}
+    if key not in found:
+        try:
+            bucket.backend.stat(key)
+        except KeyNotFound as error:
+            raise FileNotThere(f"no object {key} in {bucket.url}", hint="llstore fsck --bucket shows keys") from error
+        raise Refused(f"{key} of {bucket.url} is nothing that readers leave out", hint="only such are set aside")
+    target = f"{QUARANTINE}/{key}"
+    data = b"".join(bucket.backend.read(key))
+    note = canonical({"key": key, "reason": found[key].reason, "by": by, "at": bucket.journal.clock()})
+    for place, content in ((target, data), (f"{target}.note.json", note)):
+        bucket.backend.write(place, [content], size=len(content))
+    bucket.backend.delete(key)
+    return target
+
+
+def _skipped(item: Entry | Skipped) -> list[Skipped]:
+    return [item] if isinstance(item, Skipped) else rows_of([item]).skipped
 
 
 def _blocks_text(wrong: list[int]) -> str:

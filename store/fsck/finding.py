@@ -5,20 +5,20 @@ from enum import StrEnum
 
 
 class Kind(StrEnum):
-    """What is wrong. The last four harm nobody: they only take space."""
+    """What is wrong. The last three harm nobody: they only take space."""
 
     DAMAGED = "damaged"  # bytes are not what their name says
     UNREADABLE = "unreadable"  # the system does not let it be read
     MISSING = "missing"  # a live model's bytes are not there
     BLOCK_LIST = "block list"  # absent, or not that of its blob
     MANIFEST = "manifest"  # absent, or not the one its journal entry holds
+    JOURNAL = "journal"  # an object that readers leave out: bytes may hang on it
     STRAY = "stray"  # a file that is no blob, where blobs lie
     LEFT_OVER = "left over"  # a part file whose writer died
     UNREFERENCED = "unreferenced"  # a blob of no live model
-    JOURNAL = "journal"  # something in the journal that readers leave out
 
 
-_HARMLESS = (Kind.STRAY, Kind.LEFT_OVER, Kind.UNREFERENCED, Kind.JOURNAL)
+_HARMLESS = (Kind.STRAY, Kind.LEFT_OVER, Kind.UNREFERENCED)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from .. import ulid
 from ..bucket import Bucket
 from ..digest import Digest
 from ..entry import sweep_entry, swept_entry
+from ..errors import Damaged
 from ..progress import Progress
 from ..snapshot import INTENT_SECONDS
 from ..sync import sync
@@ -41,7 +42,8 @@ class Collected:
 class Collector:
     """Deletes what no live model of `bucket` names; `catalog` is brought up to its whole journal first.
 
-    `remarks` are about entries that could not be read.
+    `plan` and `collect` raise Damaged while an object of the journal cannot be read, or says what this llstore does not
+    know: nobody can tell which bytes hang on it. `remarks` are about what is read in another way than usual.
     """
 
     def __init__(self, bucket: Bucket, catalog: "Catalog", progress: Progress) -> None:
@@ -50,20 +52,24 @@ class Collector:
 
     def plan(self, *, grace: float = GRACE_SECONDS) -> Collected:
         """What would be deleted now."""
-        self.remarks += sync(self._bucket, self._catalog, whole=True)
+        self._sync(whole=True)
         return _sorted_out(self._unneeded(grace), self._intended())
 
     def collect(self, *, grace: float = GRACE_SECONDS) -> Collected:
         """Delete what no live model names and was last written more than `grace` seconds ago."""
-        self.remarks += sync(self._bucket, self._catalog, whole=True)
+        self._sync(whole=True)
         found = self._unneeded(grace)
         digests = set(sorted({candidate.digest for candidate in found})[:_DIGESTS_AT_ONCE])
         if not digests:
             return Collected((), ())
         until = self._bucket.journal.clock() + SWEEP_SECONDS
         sweep = self._bucket.journal.append(sweep_entry(sorted(digests), until=until))
-        # Only now: whoever writes an intent after this sees the sweep, and whoever wrote one before is seen.
-        self.remarks += sync(self._bucket, self._catalog)
+        try:
+            # Only now: whoever writes an intent after this sees the sweep, and whoever wrote one before is seen.
+            self._sync()
+        except Damaged:
+            self._bucket.journal.append(swept_entry(sweep.ulid))
+            raise
         swept = digests - self._live()
         plan = _sorted_out([candidate for candidate in found if candidate.digest in swept], self._intended())
         done = self._delete(plan.deleted, until=until - _MARGIN)
@@ -71,6 +77,17 @@ class Collector:
         self._bucket.journal.append(swept_entry(sweep.ulid))
         later = sum(candidate.digest not in digests for candidate in found)
         return Collected(plan.deleted[:done], plan.held, left=len(plan.deleted) - done + later)
+
+    def _sync(self, *, whole: bool = False) -> None:
+        self.remarks += sync(self._bucket, self._catalog, whole=whole)
+        skipped = self._catalog.skipped()
+        if skipped:
+            more = f" and {len(skipped) - 1} more" if len(skipped) > 1 else ""
+            raise Damaged(
+                f"nothing was deleted: of the journal of {self._bucket.url}, {skipped[0].key}{more} cannot be read "
+                f"({skipped[0].reason})",
+                hint="a later llstore may know it; llstore fsck --bucket shows all, --set-aside KEY moves one away",
+            )
 
     def _delete(self, chosen: Collection[Candidate], *, until: float) -> int:
         """Delete in order, and return how many were, when time is up."""

@@ -100,7 +100,9 @@ def test_a_model_put_again_is_as_old_as_its_first_put(catalog: Catalog) -> None:
 
 def test_intents_sweeps_and_what_is_not_known_yet_change_nothing_but_are_seen(catalog: Catalog) -> None:
     documents = [intent_entry([ONE]), {"op": "sweep", "digests": [str(ONE)], "until": 1}, {"op": "later"}, {}]
-    assert catalog.apply(at(second, document) for second, document in enumerate(documents)) == []
+    unknown = catalog.apply(at(second, document) for second, document in enumerate(documents))
+    assert [one.reason for one in unknown] == [f"{op!r} is nothing that this llstore knows" for op in ("later", "None")]
+    assert catalog.skipped() == unknown
     assert catalog.models() == []
     assert len(catalog.seen()) == 4
 
@@ -251,7 +253,7 @@ def test_an_entry_that_cannot_be_understood_is_reported_and_stops_no_other(catal
     entries = [put(1, ONE), at(2, MALFORMED[of]), at(3, tag_entry(NAMES[1], ONE))]
     problems = catalog.apply(entries)
     assert len(problems) == 1
-    assert entries[1].ulid in problems[0]
+    assert entries[1].ulid in problems[0].key
     assert catalog.named(NAMES[1]) == ONE
     assert catalog.models() == [Model(manifest(ONE), names=("team/model:q4",), created_at=BEGAN + 1)]
 

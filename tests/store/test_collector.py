@@ -1,9 +1,11 @@
 """Collecting beside writers: whatever comes between two steps of either, no byte of a live model is lost."""
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, closing, nullcontext, suppress
 from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
 
 import clocked
 import pytest
@@ -13,15 +15,17 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from llstore.store import Digest, Name, PutRequest, Role, sync, ulid
 from llstore.store import put as putting
-from llstore.store.backends import Backend, MemoryBackend
+from llstore.store.backends import Backend
 from llstore.store.backends.wrapper import Wrapper
 from llstore.store.bucket import Bucket
 from llstore.store.catalog.catalog import Catalog
-from llstore.store.entry import remove_entry, tag_entry, untag_entry
+from llstore.store.entry import MOST_AHEAD, remove_entry, tag_entry, untag_entry
+from llstore.store.errors import Damaged
 from llstore.store.gc.collector import Collected, Collector
 from llstore.store.gc.mark import SWEEP_SECONDS, swept_until
 from llstore.store.journal import OVERLAP
-from llstore.store.layout import JOURNAL, blob_key, blocks_key, manifest_key
+from llstore.store.layout import JOURNAL, blob_key, blocks_key, journal_key, manifest_key
+from llstore.store.manifest import canonical
 from llstore.store.progress import silent
 
 CONTENTS = (b"one", b"two", b"three")
@@ -33,7 +37,46 @@ class Killed(BaseException):
 
 
 class Clocked(clocked.Clocked):
-    """A bucket whose clock goes on by itself: a millisecond at every look."""
+    """A bucket whose clock goes on by itself: a millisecond at every look.
+
+    `wrote` is when each key was first written, `spoilt` is what objects held before they were cut or hidden.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.wrote: dict[str, float] = {}
+        self.spoilt: dict[str, tuple[bytes, float]] = {}
+
+    def write(self, key: str, chunks: Iterable[bytes], *, size: int) -> None:
+        super().write(key, chunks, size=size)
+        self.wrote.setdefault(key, self.now)
+
+    def spoil(self, key: str, *, hidden: bool) -> None:
+        """What a crash of a file system leaves, or what SeaweedFS's filer shows of a bucket that keeps versions."""
+        self.spoilt[key] = self._objects.pop(key)
+        self._objects[f"{key}.versions/v1" if hidden else key] = (b"", self.now)
+
+    def mend(self) -> None:
+        for key, (data, modified) in self.spoilt.items():
+            self._objects.pop(f"{key}.versions/v1", None)
+            self._objects[key] = (data, modified)
+        self.spoilt.clear()
+
+    def redate(self, modified: float) -> None:
+        """What a copy without dates does."""
+        self._objects = {key: (data, modified) for key, (data, _) in self._objects.items()}
+
+    def journal(self) -> list[tuple[str, dict[str, Any]]]:
+        """What was written there with its keys, in the order in which it counts."""
+        keys = [key for key in self.wrote if key.startswith(JOURNAL) and (key in self._objects or key in self.spoilt)]
+        return [
+            (key, json.loads((self.spoilt.get(key) or self._objects[key])[0])) for key in sorted(keys, key=self._moment)
+        ]
+
+    def _moment(self, key: str) -> str:
+        name = key.removeprefix(JOURNAL)
+        ahead = ulid.lowest(self.wrote[key] + MOST_AHEAD) < name
+        return ulid.lowest(self.wrote[key])[: ulid.TIME] + name if ahead else name
 
     def clock(self) -> float:
         self.now += 0.001
@@ -113,7 +156,9 @@ class Machine:
         self.catalog.apply([bucket.journal.append(document)])
 
     def collect(self, *, grace: float = 0.0, between=None) -> Collected:
-        return Collector(self.bucket(between), self.catalog, silent).collect(grace=grace)
+        with suppress(Damaged) if self.backend.spoilt else nullcontext():
+            return Collector(self.bucket(between), self.catalog, silent).collect(grace=grace)
+        return Collected((), ())
 
     def _look(self, bucket: Bucket, upload: putting.Upload) -> putting.State:
         sync.sync(bucket, self.catalog)
@@ -122,12 +167,11 @@ class Machine:
         return putting.State(self.catalog.model(upload.manifest.model), swept_until(sweeps, upload.digests, now=now))
 
 
-def told(backend: MemoryBackend) -> tuple[set[str], dict[str, str]]:
-    """Which models live and what names point to, by the journal, told in plain data."""
+def told(backend: Clocked) -> tuple[set[str], dict[str, str]]:
+    """Which models live and what names point to, by what was written, told in plain data."""
     live: set[str] = set()
     names: dict[str, str] = {}
-    for stat in backend.list(JOURNAL):
-        document = json.loads(b"".join(backend.read(stat.key)))
+    for _, document in backend.journal():
         if document["op"] == "put":
             live.add(document["model"])
         elif document["op"] == "remove":
@@ -139,7 +183,7 @@ def told(backend: MemoryBackend) -> tuple[set[str], dict[str, str]]:
     return live, names
 
 
-def lost(backend: MemoryBackend) -> list[str]:
+def lost(backend: Clocked) -> list[str]:
     """What live models lack."""
     found = []
     for model in sorted(told(backend)[0]):
@@ -166,6 +210,7 @@ class Race(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.backend = Clocked()
+        self.ahead = self.redated = False  # entries whose dates alone tell when they were made, and dates that do not
         Race.folder.mkdir(parents=True, exist_ok=True)
         self.stack = ExitStack()
         self.machines = []
@@ -201,6 +246,12 @@ class Race(RuleBasedStateMachine):
     def collect(self, who: int) -> None:
         self.machines[who].collect()
 
+    @rule()
+    def collect_by_who_was_never_here(self) -> None:
+        machine = Machine(self.backend, Path(mkdtemp(dir=Race.folder)))
+        with closing(machine.catalog):
+            machine.collect()
+
     @rule(who=machines, content=contents, moment=moments)
     def put_with_a_collection_in_the_middle(self, who: int, content: bytes, moment: int) -> None:
         self.machines[who].put(content, between=(moment, lambda: self.machines[1 - who].collect() and None))
@@ -229,6 +280,32 @@ class Race(RuleBasedStateMachine):
             else:
                 self.machines[who].put(content, between=(moment, kill))
 
+    @rule(number=st.integers(0, 50), hidden=st.booleans(), days=st.sampled_from([0, 8]))
+    def spoil(self, number: int, hidden: bool, days: int) -> None:
+        self.backend.now += days * 86_400  # after 7 days no intent holds what the entry held
+        # A put looks for sweeps while it goes on: one that is spoilt at that very moment is more than anybody promises.
+        keys = [key for key, document in self.backend.journal() if document["op"] != "sweep"]
+        key = keys[number % len(keys)] if keys else ""
+        if key and key not in self.backend.spoilt:
+            self.backend.spoil(key, hidden=hidden)
+
+    @rule()
+    def mend(self) -> None:
+        self.backend.mend()
+
+    @rule(ago=st.sampled_from([0.0, 3600.0, 20 * 365 * 86_400.0]))
+    def copy_without_dates(self, ago: float) -> None:
+        if not self.ahead:
+            self.redated = True
+            self.backend.redate(self.backend.now - ago)
+
+    @rule(content=contents, hours=st.sampled_from([1, 1000]))
+    def remove_by_a_clock_that_runs_ahead(self, content: bytes, hours: int) -> None:
+        if not self.redated and told(self.backend)[0]:
+            self.ahead = True
+            data = canonical(remove_entry(Digest.of(content)))
+            self.backend.write(journal_key(ulid.mint(self.backend.clock() + hours * 3600)), [data], size=len(data))
+
     @rule(days=st.sampled_from([0.01, 1.0, 8.0]))
     def time_passes(self, days: float) -> None:
         self.backend.now += days * 86_400
@@ -239,6 +316,8 @@ class Race(RuleBasedStateMachine):
 
     @invariant()
     def the_machines_agree_with_the_journal(self) -> None:
+        if self.backend.spoilt or self.redated:
+            return
         live, names = told(self.backend)
         for machine in self.machines:
             sync.sync(machine.bucket(), machine.catalog, whole=True)
@@ -328,7 +407,7 @@ def test_a_collection_at_any_moment_of_a_put_loses_nothing(tmp_path: Path, remov
     assert 10 < len(lasted) < len(MOMENTS)
 
 
-def keys(backend: MemoryBackend) -> list[str]:
+def keys(backend: Clocked) -> list[str]:
     return [stat.key for folder in ("blobs/", "blocks/", "manifests/") for stat in backend.list(folder)]
 
 
@@ -396,3 +475,40 @@ def test_a_finished_sweep_holds_up_nobody(backend: Clocked, machine: Machine) ->
     machine.put(b"one")
     assert backend.now - began < 60
     assert lost(backend) == []
+
+
+@pytest.mark.parametrize("hidden", [False, True])
+def test_nothing_goes_while_an_entry_cannot_be_read(
+    backend: Clocked, machine: Machine, tmp_path: Path, hidden: bool
+) -> None:
+    machine.put(b"one")
+    (key,) = [key for key, document in backend.journal() if document["op"] == "put"]
+    backend.spoil(key, hidden=hidden)
+    backend.now += 30 * 86_400
+    (tmp_path / "fresh").mkdir()
+    fresh = Machine(backend, tmp_path / "fresh")
+    with closing(fresh.catalog):
+        for act in (Collector.plan, Collector.collect):
+            with pytest.raises(Damaged, match=rf"nothing was deleted: .*{key}"):
+                act(Collector(fresh.bucket(), fresh.catalog, silent), grace=0.0)
+        assert lost(backend) == []
+        backend.mend()
+        fresh.collect()
+    assert lost(backend) == []
+
+
+def test_what_an_entry_keeps_stays(backend: Clocked, machine: Machine) -> None:
+    machine.put(b"one")
+    machine.say(remove_entry(Digest.of(b"one")) | {"keeps": [str(Digest.of(b"one"))]})
+    backend.now += 30 * 86_400
+    assert machine.collect().deleted == ()
+
+
+@pytest.mark.parametrize("document", [{"op": "later"}, {"op": "untag", "name": "a/b", "parts": []}])
+def test_what_this_llstore_does_not_know_stops_a_collection(
+    backend: Clocked, machine: Machine, document: dict[str, object]
+) -> None:
+    machine.say(document)
+    for _ in range(2):
+        with pytest.raises(Damaged, match="this llstore"):
+            machine.collect()

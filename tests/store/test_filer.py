@@ -44,6 +44,24 @@ def machine(folder: Path, url: str) -> Settings:
     return Settings(cache=folder / "cache", data=folder / "data", url=url)
 
 
+@pytest.mark.parametrize("kept", ["versions", "suspended versions", "encryption"])
+def test_a_bucket_that_the_filer_does_not_wholly_show_is_refused(
+    seaweed: SeaweedFS, name: str, filer: Backend, kept: str
+) -> None:
+    client = seaweed.client()
+    if kept == "encryption":
+        rule = {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}
+        client.put_bucket_encryption(Bucket=name, ServerSideEncryptionConfiguration={"Rules": [rule]})
+    else:
+        for status in ("Enabled", "Suspended")[: 1 if kept == "versions" else 2]:
+            client.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": status})
+    said = "encrypts" if kept == "encryption" else "keeps versions"
+    for act in (lambda: keys(filer), lambda: write(filer, "a"), lambda: filer.stat("absent")):
+        with pytest.raises(Refused, match=f"is a bucket that {said}: ") as refused:
+            act()
+        assert refused.value.hint == f"use s3://{name} with its endpoint"
+
+
 @pytest.mark.parametrize("put_through", ["s3", "filer"])
 def test_one_store_is_used_through_both_doors(
     seaweed: SeaweedFS, name: str, tiny: Path, tmp_path: Path, put_through: str

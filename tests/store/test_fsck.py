@@ -1,16 +1,20 @@
 """fsck finds what is wrong, in the cache and in the bucket, and mends it by the block."""
 
+import json
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from llstore.store import Digest, PutRequest, Role, Settings, Store, ulid
 from llstore.store.blocks import BLOCK_SIZE
-from llstore.store.errors import Damaged
+from llstore.store.errors import Damaged, FileNotThere, Refused
 from llstore.store.fsck.finding import Depth, Finding, Kind, Report
-from llstore.store.layout import blob_key, blocks_key, journal_key, manifest_key
+from llstore.store.gc.collector import Collector
+from llstore.store.layout import JOURNAL, blob_key, blocks_key, journal_key, manifest_key
+from llstore.store.progress import silent
 
 DATA = os.urandom(3 * BLOCK_SIZE + 1000)
 FULL = Depth(full=True)
@@ -47,6 +51,10 @@ def flip(path: Path, at: int) -> None:
         file.write(bytes([byte ^ 8]))
     path.chmod(status.st_mode)
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def read(store: Store, key: str) -> bytes:
+    return b"".join(store.bucket.backend.read(key))
 
 
 def kinds(report: Report) -> list[Kind]:
@@ -192,11 +200,12 @@ def test_the_embedded_store_keeps_a_damaged_file_where_it_is(settings: Settings,
             store.get(DIGEST)
 
 
-def test_what_readers_leave_out_of_the_journal_is_listed_and_harms_nobody(store: Store, shared: Settings) -> None:
+def test_what_readers_leave_out_of_the_journal_is_open(store: Store, shared: Settings) -> None:
     now = store.bucket.journal.clock()
     garbage = {
         journal_key(ulid.mint(now - 1)): b"no json",
-        journal_key(ulid.mint(now + 3600)): b"{}",
+        journal_key(ulid.mint(now + 3600)): b"",
+        journal_key(ulid.mint(now - 5)): b'{"op":"tag","name":"a/b","model":"sha256:' + b"1" * 64 + b'","later":1}',
         "journal/README.md": b"hello",
         journal_key(ulid.mint(now - 2)): b'{"op":"explode"}',
         journal_key(ulid.mint(now - 3)): b'{"op":"put","model":"sha256:' + b"1" * 64 + b'"}',
@@ -207,7 +216,35 @@ def test_what_readers_leave_out_of_the_journal_is_listed_and_harms_nobody(store:
     report = store.fsck(Depth(), bucket=True)
     assert {finding.subject for finding in report.findings} == set(garbage)
     assert set(kinds(report)) == {Kind.JOURNAL}
-    assert report.sound
+    assert not report.sound
     with Store(shared) as again:
-        assert [model.digest for model in again.models()] == [DIGEST]
-        assert len(again.warnings) <= 2
+        for _ in range(2):
+            again.warnings.clear()
+            assert [model.digest for model in again.models()] == [DIGEST]
+            assert len(again.warnings) == 2  # every reader says so, whenever it looks
+        with pytest.raises(Damaged, match=r"nothing was deleted: .* 6 more cannot be read"):
+            Collector(again.bucket, again.catalog, silent).collect(grace=0)
+
+
+def test_what_is_set_aside_lies_in_quarantine_with_who_did_it(store: Store, shared: Settings) -> None:
+    (name,) = [stat.key for stat in store.bucket.backend.list(JOURNAL) if b'"put"' in read(store, stat.key)]
+    whole = read(store, name)
+    store.bucket.backend.write(name, [b"{"], size=1)
+    with Store(replace(shared, data=shared.data / "other")) as other:
+        assert other.models() == []
+        with pytest.raises(Damaged, match="nothing was deleted"):
+            Collector(other.bucket, other.catalog, silent).plan(grace=0)
+        moved = other.set_aside(name, by="ada@here")
+        assert read(other, moved) == b"{"
+        note = json.loads(read(other, f"{moved}.note.json"))
+        assert (note["key"], note["reason"], note["by"]) == (name, "not JSON", "ada@here")
+        for key, error in ((name, FileNotThere), (JOURNAL + "x", FileNotThere)):
+            with pytest.raises(error):
+                other.set_aside(key, by="ada@here")
+        assert [kind for kind in kinds(other.fsck(Depth(), bucket=True)) if kind is Kind.JOURNAL] == []
+        # The put's intent is never over now: it holds the bytes for 7 days.
+        plan = Collector(other.bucket, other.catalog, silent).plan(grace=-60)
+        assert {found.digest for found in plan.held} == {DIGEST}
+        other.bucket.backend.write(name, [whole], size=len(whole))
+        with pytest.raises(Refused, match="nothing that readers leave out"):
+            other.set_aside(name, by="ada@here")
