@@ -27,7 +27,7 @@ def doctor(
     else:
         for section, lines in facts.items():
             for key, value in lines.items():
-                shown = ", ".join(map(str, value)) if isinstance(value, list) else value
+                shown = (", ".join(map(str, value)) or "none") if isinstance(value, list) else value
                 print(f"{section + ' ' + key + ':':28}{shown}")
     raise typer.Exit(broken or code)
 
@@ -56,13 +56,13 @@ def _runner() -> tuple[dict[str, object], int]:
         "backends": list(made.backends),
         "cpu": list(made.cpu_features),
         "gpu_offload": made.gpu_offload,
-        "gpu": [str(device) for device in made.devices] or "none found",
+        "gpu": [str(device) for device in made.devices],
     }
     try:
         off = _switched_off(gpu=made.gpu_offload and bool(made.devices))
     except RunnerError as error:
         return {**_not_ready(error), **facts}, exit_code(error)
-    return {"ready": True, **facts, "switched_off": off or "nothing"}, 0
+    return {"ready": True, **facts, "switched_off": off}, 0
 
 
 def _not_ready(error: RunnerError) -> dict[str, object]:
@@ -75,9 +75,10 @@ def _switched_off(*, gpu: bool) -> list[str]:
     from ..runner.kernels.kernel_check import SURVEYED
     from .placing import kernel_check
 
-    served = EngineSettings(1, flash_attention=True, gpu_layers=int(gpu))
+    # What engines use, and what `run` does.
+    settings = [EngineSettings(1, flash_attention=flash, gpu_layers=int(gpu)) for flash in (True, False)]
     weights: dict[str, list[str]] = {}
-    for kind, off in sorted(kernel_check(quiet=True).survey(SURVEYED, served).items()):
+    for kind, off in sorted(kernel_check(quiet=True).survey(SURVEYED, *settings).items()):
         for switch in sorted(off):
             weights.setdefault(switch, []).append(kind)
     return [f"{switch} for {' '.join(kinds)}" for switch, kinds in weights.items()]

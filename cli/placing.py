@@ -1,6 +1,6 @@
 """What the flags of an engine mean for a model on this machine."""
 
-from ..runner.kernels.kernel_check import KernelCheck
+from ..runner.kernels.kernel_check import KernelCheck, switches_text
 from ..runner.kernels.kernel_file import FILE as KERNELS
 from ..runner.kernels.kernel_file import KernelFile
 from ..runner.placement.choose import choose
@@ -28,6 +28,8 @@ def placed(
     known = tuned(manifest.model) if as_tuned else None
     found = choose(model, machine, wanted, usual=usual, tuned=known)
     off = kernel_check(quiet=quiet).switched_off(model.types, found.engine)
+    if refused := wanted.refused(off):
+        remark(f"{switches_text(refused)} cannot be had: it fails on this processor (llstore doctor)", quiet=quiet)
     return choose(model, machine, wanted.without(off), usual=usual, tuned=known) if off else found
 
 

@@ -180,7 +180,10 @@ def _folders() -> tuple[Path, Path, Path]:
     from platformdirs import PlatformDirs
 
     dirs = PlatformDirs("llstore", appauthor=False)
-    return dirs.user_config_path, dirs.user_cache_path, dirs.user_data_path
+    try:
+        return dirs.user_config_path, dirs.user_cache_path, dirs.user_data_path
+    except RuntimeError as error:  # a user without HOME and without an entry in passwd, as in a container
+        raise InvalidSettings("this user has no home folder", hint="set HOME or LLSTORE_HOME to a folder") from error
 
 
 def _switch(variable: str) -> bool:

@@ -70,11 +70,9 @@ class LoadFailed(RunnerError):
 class KernelsBroken(RunnerError):
     """The installed llama.cpp fails on this processor whatever is switched off; `died` says how, with which weights."""
 
-    def __init__(self, died: str) -> None:
+    def __init__(self, died: str, *, hint: str) -> None:
         super().__init__(
-            f"the installed llama.cpp fails on this processor: {died}, whatever is switched off",
-            hint="build it with another compiler: CC=clang CXX=clang++ pip install --no-cache-dir --force-reinstall "
-            "llama-cpp-python",
+            f"the installed llama.cpp fails on this processor: {died}, whatever is switched off", hint=hint
         )
 
 

@@ -47,13 +47,13 @@ class Notes:
         """ggml is about to end the process, and says why. Without a page it is printed, as ggml itself would do."""
         text = message.decode("utf-8", errors="replace").strip()
         if self._page:
-            self._page.leave(_without_folder(text))
+            self._page.leave(without_folder(text))
             return
         with suppress(OSError):
             os.write(2, f"{text}\n".encode())
 
 
-def _without_folder(text: str) -> str:
+def without_folder(text: str) -> str:
     """`/build/ggml/src/ggml.c:5: GGML_ASSERT(…) failed` from its last slash before the colon on."""
     place, colon, rest = text.partition(": ")
     return f"{place.rpartition('/')[2]}{colon}{rest}"

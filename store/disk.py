@@ -22,9 +22,10 @@ CHUNK = 1024 * 1024
 _HOT_CHUNK = 2 * CHUNK
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+OWN_HINT = "it must be a folder that can be written; LLSTORE_HOME says where llstore keeps its own"
 _HINTS = {
     errno.EXDEV: "leave out --link: the two are on different disks",
-    errno.EROFS: "it must be a folder that can be written; LLSTORE_HOME says where llstore keeps its own",
+    errno.EROFS: OWN_HINT,
 }
 _FICLONE = 0x40049409  # linux/fs.h
 _SYNC_FILE_RANGE_WRITE = 2  # linux/fs.h
@@ -266,16 +267,16 @@ def read_chunks(path: Path, *, start: int = 0, length: int | None = None) -> Ite
 
 
 @contextmanager
-def disk_errors(path: Path) -> Iterator[None]:
-    """Turns the operating system's refusals into the store's errors, about `path`."""
+def disk_errors(path: Path, *, hint: str = "") -> Iterator[None]:
+    """Turns the operating system's refusals into the store's errors, about `path`, with `hint` where none is usual."""
     try:
         yield
     except OSError as error:
-        raise _translate(error, path) from error
+        raise _translate(error, path, hint) from error
 
 
-def _translate(error: OSError, path: Path) -> StoreError:
+def _translate(error: OSError, path: Path, hint: str) -> StoreError:
     reason = (error.strerror or str(error)).lower()
     if error.errno in _FULL:
         return NoSpace(f"{path}: {reason}", hint="free some space on its disk")
-    return DiskError(f"{path}: {reason}", hint=_HINTS.get(error.errno or 0, ""))
+    return DiskError(f"{path}: {reason}", hint=_HINTS.get(error.errno or 0, hint))

@@ -22,7 +22,7 @@ from .bucket import Bucket
 from .cache import Cache
 from .closing import Closing
 from .digest import Digest
-from .disk import disk_errors, make_folder
+from .disk import OWN_HINT, disk_errors, make_folder
 from .errors import AmbiguousRef, Damaged, ModelNotFound, Refused, StoreError, Unreachable
 from .fsck.finding import Depth, Report
 from .gc.mark import SWEEP_SECONDS, swept_until
@@ -86,7 +86,7 @@ class Store(Closing):
     def source(self) -> Counted:
         """What the bucket is read from and written to; nothing was asked of it yet."""
         if self._embedded:
-            with disk_errors(self._settings.embedded):
+            with disk_errors(self._settings.embedded, hint=OWN_HINT):
                 make_folder(self._settings.embedded)
         found, rate = open_backend(self._address), self._settings.pace.rate
         return Counted(Limited(found, connections=MOST_CONNECTIONS, rate=rate) if rate else found)

@@ -1,12 +1,17 @@
 """Trying kernels before they are used: what dies in a child process is switched off in this one."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 
 from ..engine.crash_report import ending
 from ..engine_settings import EngineSettings
 from ..errors import KernelsBroken
+from ..libraries import VARIABLE, library_hint
+from ..notes import without_folder
 from .kernel_file import KernelFile
 from .kernel_trial import SECONDS, WRONG, argument
 from .kernels import FLASH, GPU, KV, REPACK, Case, Kernels, cases
@@ -19,32 +24,54 @@ SURVEYED = frozenset({"Q4_0", "Q4_1", "Q8_0", "Q4_K", "Q5_K", "Q6_K", "IQ4_XS", 
 _DEADLY = frozenset({"SIGSEGV", "SIGBUS", "SIGILL", "SIGFPE", "SIGABRT", "SIGTRAP", "SIGSYS"})
 _WORDS = {REPACK: "repacking", FLASH: "flash attention", KV: "the KV cache's type", GPU: "the GPU"}
 
+_TOO_LONG = f"no end within {SECONDS} s"  # may be the machine's fault, and not that of the kernels
+_SLOW_SECONDS = 2.0  # of trying that are not worth a word
+
 Verdicts = Mapping[Case, str]
-Try = Callable[[Sequence[Case]], Verdicts]
+Say = Callable[[str], None]
+Try = Callable[[Sequence[Case], Say], Verdicts]
 
 
-def run_cases(wanted: Sequence[Case]) -> dict[Case, str]:
+def run_cases(wanted: Sequence[Case], say: Say) -> dict[Case, str]:
     """Tries cases in one child process: FINE for each that it survived, for the next one how it died.
 
-    Those behind a death are not tried. A child that ended for a reason of its own says nothing.
+    Those behind a death are not tried. A child that ended for a reason of its own says nothing. `say` is told when it
+    takes long.
     """
-    ran = subprocess.run(
-        [*PROGRAM, argument(wanted)], stdin=subprocess.DEVNULL, capture_output=True, timeout=4 * SECONDS, check=False
-    )
-    survived = len(ran.stdout.split())
+    lifeline, held = os.pipe()
+    try:
+        child = subprocess.Popen(
+            [*PROGRAM, argument(wanted), str(lifeline)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            pass_fds=[lifeline],
+        )
+        try:
+            printed, said = child.communicate(timeout=_SLOW_SECONDS)
+        except subprocess.TimeoutExpired:
+            say("trying llama.cpp's kernels on this processor …")
+            printed, said = child.communicate()  # its own alarm bounds it
+    finally:
+        os.close(lifeline)
+        os.close(held)
+    survived = len(printed.split())
     found = dict.fromkeys(wanted[:survived], FINE)
-    ended = _verdict(ran.returncode)
+    ended = _verdict(child.returncode, said)
     if ended and survived < len(wanted):
         found[wanted[survived]] = ended
     return found
 
 
-def _verdict(code: int) -> str:
+def _verdict(code: int, said: bytes) -> str:
     if code == WRONG:
         return "wrong numbers"
     name = ending(code)
     if name == "SIGALRM":
-        return f"no end within {SECONDS} s"
+        return _TOO_LONG
+    reason = without_folder(said.decode("utf-8", errors="replace").strip().rpartition("\n")[2])
+    if name == "SIGABRT" and reason:
+        return f"{name}: {reason}"
     return name if name in _DEADLY else FINE
 
 
@@ -54,7 +81,7 @@ class KernelCheck:
     `say` is told in a line what is switched off when that is found out.
     """
 
-    def __init__(self, file: KernelFile, say: Callable[[str], None], *, run: Try = run_cases) -> None:
+    def __init__(self, file: KernelFile, say: Say, *, run: Try = run_cases) -> None:
         self._file, self._say, self._run = file, say, run
 
     def switched_off(self, types: frozenset[str], settings: EngineSettings) -> frozenset[str]:
@@ -73,12 +100,21 @@ class KernelCheck:
                     self._say(_line(died, off))
                 return off
             died = died or verdicts
-        raise KernelsBroken(_dead(died))
+        raise KernelsBroken(_dead(died), hint=_hint())
 
-    def survey(self, types: frozenset[str], settings: EngineSettings) -> dict[str, frozenset[str]]:
-        """What must be off for each type of weights, all of them tried anew. Raises KernelsBroken as above."""
+    def survey(self, types: frozenset[str], *several: EngineSettings) -> dict[str, frozenset[str]]:
+        """What must be off for each type of weights under some of these settings, all of it tried anew.
+
+        Raises KernelsBroken as above.
+        """
         self._file.forget()
-        kernels = Kernels.of(settings)
+        found: dict[str, frozenset[str]] = {}
+        for settings in several:
+            for kind, off in self._surveyed(types, Kernels.of(settings)).items():
+                found[kind] = found.get(kind, frozenset()) | off
+        return found
+
+    def _surveyed(self, types: frozenset[str], kernels: Kernels) -> dict[str, frozenset[str]]:
         found: dict[str, frozenset[str]] = {}
         died: dict[Case, str] = {}
         for off in kernels.attempts():
@@ -86,15 +122,15 @@ class KernelCheck:
             died = self._all(cases(left, kernels.without(off))) if left else {}
             found |= dict.fromkeys(left - {case.weights for case, verdict in died.items() if verdict}, off)
         if types - found.keys():
-            raise KernelsBroken(_dead(died))
+            raise KernelsBroken(_dead(died), hint=_hint())
         return found
 
     def _all(self, wanted: Sequence[Case]) -> dict[Case, str]:
         """The verdicts on all cases, also on those behind a death."""
         found: dict[Case, str] = {}
-        while len(found) < len(wanted) and (new := self._run(wanted[len(found) :])):
+        while len(found) < len(wanted) and (new := self._run(wanted[len(found) :], self._say)):
             found |= new
-        self._file.keep(found)
+        self._keep(found)
         return found
 
     def _verdicts(self, wanted: Sequence[Case]) -> tuple[Verdicts, bool]:
@@ -103,14 +139,34 @@ class KernelCheck:
         left = [case for case in wanted if case not in known]
         if not left or any(known.values()):
             return known, False
-        found = self._run(left)
-        self._file.keep(found)
+        found = self._run(left, self._say)
+        self._keep(found)
         return {**known, **found}, True
+
+    def _keep(self, found: Verdicts) -> None:
+        self._file.keep({case: verdict for case, verdict in found.items() if verdict != _TOO_LONG})
+
+
+def _hint() -> str:
+    if os.environ.get(VARIABLE):
+        return f"{library_hint()}; llstore doctor tries again"
+    build = f"CC=clang CXX=clang++ pip install --no-cache-dir --force-reinstall --no-deps {_requirement()}"
+    return f"build it with another compiler: {build} (in a clone, make install); then llstore doctor tries again"
+
+
+def _requirement() -> str:
+    with suppress(PackageNotFoundError):
+        return f"llama-cpp-python=={version('llama-cpp-python')}"
+    return "llama-cpp-python"
 
 
 def _line(died: Verdicts, off: frozenset[str]) -> str:
-    what = " and ".join(_WORDS[switch] for switch in (REPACK, FLASH, KV, GPU) if switch in off)
-    return f"this build of llama.cpp fails on this processor ({_dead(died)}): {what} is off from now on"
+    return f"this build of llama.cpp fails on this processor ({_dead(died)}): {switches_text(off)} is off from now on"
+
+
+def switches_text(off: frozenset[str]) -> str:
+    """What is off, in words."""
+    return " and ".join(_WORDS[switch] for switch in (REPACK, FLASH, KV, GPU) if switch in off)
 
 
 def _dead(died: Verdicts) -> str:

@@ -1,17 +1,16 @@
 """Which kernels ran and which died, by machine and build: a JSON file in the user's data folder."""
 
-import os
 import platform
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import astuple
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from ...store import Digest
 from ...store.errors import StoreError
 from ...store.manifest import canonical
+from ..libraries import library_folder
 from ..machine_file import MachineFile
 from .kernels import Case, Kernels
 
@@ -63,10 +62,7 @@ def identity() -> dict[str, Any]:
 
 
 def _libraries() -> list[list[Any]]:
-    spec = find_spec("llama_cpp")
-    package = Path(spec.origin).parent / "lib" if spec and spec.origin else Path()
-    folder = Path(os.environ.get("LLAMA_CPP_LIB_PATH") or package)
-    found = ((path, path.stat()) for path in sorted(folder.glob("lib*")))
+    found = ((path, path.stat()) for path in sorted(library_folder().glob("lib*")))
     return [[path.name, stat.st_size, stat.st_mtime_ns] for path, stat in found]
 
 

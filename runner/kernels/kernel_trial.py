@@ -1,6 +1,7 @@
-"""The process that tries kernels, and may die of it: `python -m llstore.runner.kernels.kernel_trial CASES`.
+"""The process that tries kernels, and may die of it: `python -m llstore.runner.kernels.kernel_trial CASES LIFELINE`.
 
-CASES is JSON, as `argument` writes it. The process prints the number of each case that it has survived, from 0.
+CASES is JSON, as `argument` writes it, LIFELINE the descriptor of a pipe whose other end the parent holds. The process
+prints the number of each case that it has survived, from 0.
 """
 
 import json
@@ -11,20 +12,21 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from ..engine.lifeline import die_quietly
+from ..engine.lifeline import die_quietly, tie
 from .kernels import Case, Kernels
 from .tiny_model import CONTEXT, tiny_model
 
-SECONDS = 30  # for all cases; a kernel that takes longer is as good as dead
+SECONDS = 30  # for each case; a kernel that takes longer is as good as dead
 TOKENS = 64  # of the prompt: kernels for many rows differ from those for one
 WRONG = 3  # exit code of a process that computed another token than the model's
 
 
-def main(text: str) -> None:
+def main(text: str, lifeline: int) -> None:
     """Tries each case in turn."""
+    tie(lifeline)
     die_quietly()
-    signal.alarm(SECONDS)
     for number, case in enumerate(_read(text)):
+        signal.alarm(SECONDS)
         if not _computes(case):
             os._exit(WRONG)
         os.write(sys.stdout.fileno(), f"{number}\n".encode())
@@ -67,4 +69,4 @@ def _computes(case: Case) -> bool:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1], int(sys.argv[2]))

@@ -7,15 +7,19 @@ import ctypes
 from typing import Any
 
 from ..errors import ExtraMissing, LoadFailed
+from ..libraries import library_folder, library_hint, require_whole_libraries
 from ..notes import notes
 from .log import ErrorLines
 
+require_whole_libraries()
 try:
     import llama_cpp.llama_cpp
 except ImportError as error:
     raise ExtraMissing("llama-cpp-python") from error
-except (OSError, RuntimeError) as error:  # its shared library is there, but the system cannot load it
-    raise LoadFailed(f"llama.cpp's library cannot be loaded: {error}") from error
+except (OSError, RuntimeError) as error:  # its shared library is not there, or the system cannot load it
+    raise LoadFailed(
+        f"llama.cpp's library in {library_folder()} cannot be loaded: {error}", hint=library_hint()
+    ) from error
 
 VERSION: str = llama_cpp.__version__
 ll: Any = llama_cpp.llama_cpp

@@ -39,6 +39,16 @@ class Wanted:
     check: bool = True
     switched_off: frozenset[str] = frozenset()
 
+    def refused(self, off: frozenset[str]) -> frozenset[str]:
+        """Those of the kernels that fail which were asked for by name."""
+        asked = {
+            REPACK: self.repack is True,
+            FLASH: self.flash_attention == "on",
+            KV: self.kv_type not in (None, PLAIN),
+            GPU: bool(self.gpu_layers),
+        }
+        return frozenset(switch for switch in off if asked[switch])
+
     def without(self, off: frozenset[str]) -> "Wanted":
         """This, where some kernels fail."""
         return replace(

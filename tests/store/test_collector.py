@@ -214,10 +214,8 @@ class Race(RuleBasedStateMachine):
         Race.folder.mkdir(parents=True, exist_ok=True)
         self.stack = ExitStack()
         self.machines = []
-        for number in (0, 1):
-            place = Race.folder / f"{id(self)}-{number}"
-            place.mkdir()
-            machine = Machine(self.backend, place)
+        for _ in range(2):
+            machine = Machine(self.backend, Path(mkdtemp(dir=Race.folder)))
             self.stack.enter_context(closing(machine.catalog))
             self.machines.append(machine)
 
