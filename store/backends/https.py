@@ -11,7 +11,7 @@ from urllib.parse import quote, urljoin, urlsplit
 from ..closing import Closing
 from ..errors import KeyNotFound, Refused, Unreachable
 from .base import Properties, Stat
-from .wire import Answer, Declined, Wire, failure, shown
+from .wire import Answer, Declined, Wire, failure, whole_size
 
 MOST_HOPS = 5
 _MOVED = (301, 302, 303, 307, 308)
@@ -37,7 +37,7 @@ class HttpsBackend(Closing):
     def stat(self, key: str) -> Stat:
         """See Backend. Where the server tells no date, the age is 0."""
         answer = self._followed(key, self._head)
-        size = _size(answer)
+        size = whole_size(answer)
         if size is None:
             raise Unreachable(f"{self.properties.url} does not tell the size of {key}", hint="ask another mirror")
         return Stat(key, size, _seconds(answer, "Last-Modified") or 0.0)
@@ -83,30 +83,13 @@ class HttpsBackend(Closing):
 
     def _head(self, url: str) -> Answer:
         answer = self._wire.ask("HEAD", url)
-        if answer.status in _NO_HEAD or (answer.status == 200 and _size(answer) is None):
-            return self._first_byte(url)
+        if answer.status in _NO_HEAD or (answer.status == 200 and whole_size(answer) is None):
+            answer = self._wire.first_byte(url)
+            self._note_ranges()
+            return answer
         if answer.status != 200:
             raise Declined(answer)
         return answer
-
-    def _first_byte(self, url: str) -> Answer:
-        # An empty object has no first byte: the range is answered with 416, and the object is asked for whole.
-        found = self._opened(url, length=1) or self._opened(url, length=None)
-        if found is None:
-            raise Unreachable(f"{shown(url)} does not tell its size", hint="ask another mirror")
-        return found
-
-    def _opened(self, url: str, *, length: int | None) -> Answer | None:
-        heads: list[Answer] = []
-
-        def note(head: Answer) -> bool:
-            heads.append(head)
-            return True
-
-        with closing(self._wire.read(url, length=length, accepts=note)) as pieces:
-            next(pieces, b"")
-        self._note_ranges()
-        return heads[0] if heads else None
 
     def _note_ranges(self) -> None:
         if self.properties.ranges != self._wire.ranges:
@@ -141,13 +124,6 @@ class HttpsBackend(Closing):
 
     def _url(self, key: str) -> str:
         return f"{self._root}/{quote(key)}{self._query}"
-
-
-def _size(answer: Answer) -> int | None:
-    """The whole object's size, as the head of an answer tells it."""
-    whole = answer.headers.get("Content-Range", "").rpartition("/")[2]
-    text = whole or answer.headers.get("Content-Length", "")
-    return int(text) if text.isascii() and text.isdigit() else None
 
 
 def _seconds(answer: Answer, header: str) -> float | None:

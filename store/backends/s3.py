@@ -13,13 +13,13 @@ from urllib.parse import quote
 import botocore.session
 
 from ..closing import Closing
-from ..errors import SourceChanged, Unreachable
+from ..errors import Refused, SourceChanged
 from . import pipeline
 from .base import Properties, Stat
 from .s3_errors import declined, region_of, translated
 from .s3_parts import IN_FLIGHT, PART_SIZE, Goal, PartedWrite, part_size
 from .s3_signed import SECONDS, Signer
-from .wire import Answer, Declined, Wire
+from .wire import Answer, Declined, Wire, whole_size
 
 if TYPE_CHECKING:
     from botocore.config import Config
@@ -99,11 +99,18 @@ class S3Backend(Closing):
                 return self.stat(key)
             raise declined(answer, self.properties.url, key=key)
         try:
+            if whole_size(answer) is None:  # what stands before the server has taken it away
+                answer = self._wire.first_byte(self._signed("GET", key))
             modified = parsedate_to_datetime(answer.headers["Last-Modified"]).timestamp()
-            return Stat(key, int(answer.headers["Content-Length"]), modified)
-        except (KeyError, ValueError) as error:
-            reason = f"{self.properties.url} answered for {key} as no S3 server does"
-            raise Unreachable(reason, hint="check the endpoint") from error
+        except Declined as error:
+            raise declined(error.answer, self.properties.url, key=key) from None
+        except (KeyError, ValueError):
+            modified = None
+        size = whole_size(answer)
+        if size is None or modified is None:
+            # To ask again would bring the same.
+            raise Refused(f"{self.properties.url} answered for {key} as no S3 server does", hint="check the endpoint")
+        return Stat(key, size, modified)
 
     def read(self, key: str, *, start: int = 0, length: int | None = None) -> Iterator[bytes]:
         """See Backend."""

@@ -20,7 +20,7 @@ from ..errors import BucketNotFound, KeyNotFound, Refused, StoreError, Unreachab
 from . import pipeline
 from .base import Properties, Stat
 from .chunks import LEAST, Chunk, ChunkReader
-from .wire import Answer, Declined, Wire, failure
+from .wire import Answer, Declined, Wire, failure, whole_size
 
 PORT = 8888  # the filer's own choice
 PAGE = 1000
@@ -66,8 +66,12 @@ class SeaweedBackend(Closing):
         if answer.status != 200 or not _is_object(answer):
             raise self._failure(answer, key)
         try:
-            size = int(answer.headers["Content-Length"])
+            if whole_size(answer) is None:  # what stands before the filer has taken it away
+                answer = self._wire.first_byte(self._url(key))
+            size = int(str(whole_size(answer)))
             modified = parsedate_to_datetime(answer.headers["Last-Modified"]).timestamp()
+        except Declined as declined:
+            raise self._failure(declined.answer, key) from declined
         except (KeyError, ValueError) as error:
             raise self._garbled(key) from error
         return Stat(key, size, modified)

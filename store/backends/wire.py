@@ -3,7 +3,7 @@
 import re
 import ssl
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -121,6 +121,26 @@ class Wire(Closing):
             finally:
                 _let_go(answer)
 
+    def first_byte(self, url: str) -> Answer:
+        """The head of an answer that has the object's first byte, or all of it: for a server that does not tell an
+        object's size when it is asked for its head alone. Raises Unreachable or Declined."""
+        # An empty object has no first byte: the range is answered with 416, and the object is asked for whole.
+        found = self._opened(url, length=1) or self._opened(url, length=None)
+        if found is None:
+            raise Unreachable(f"{shown(url)} does not tell its size", hint="check the address")
+        return found
+
+    def _opened(self, url: str, *, length: int | None) -> Answer | None:
+        heads: list[Answer] = []
+
+        def note(head: Answer) -> bool:
+            heads.append(head)
+            return True
+
+        with closing(self.read(url, length=length, accepts=note)) as pieces:
+            next(pieces, b"")
+        return heads[0] if heads else None
+
     def _answer(self, method: str, url: str, *, headers: Mapping[str, str] | None, body: Any) -> Answer:
         answer = self._request(method, url, headers=headers, body=body)
         data = bytearray()
@@ -160,6 +180,13 @@ class Wire(Closing):
             decode_content=False,
             redirect=False,
         )
+
+
+def whole_size(answer: Answer) -> int | None:
+    """The whole object's size, as the head of an answer tells it."""
+    whole = answer.headers.get("Content-Range", "").rpartition("/")[2]
+    text = whole or answer.headers.get("Content-Length", "")
+    return int(text) if text.isascii() and text.isdigit() else None
 
 
 def failure(answer: Answer, url: str, *, key: str) -> StoreError:

@@ -224,8 +224,27 @@ class Undated(Whole):
 def test_an_answer_that_is_none_of_s3_is_an_error_and_no_traceback(seaweed: SeaweedFS) -> None:
     with serving(handler=Undated) as endpoint:
         backend = opened(f"s3://bucket?endpoint={endpoint}")
-        with closing(backend), pytest.raises(Unreachable, match="as no S3 server does"):
+        with closing(backend), pytest.raises(Refused, match="as no S3 server does"):
             backend.stat("a")
+
+
+class Sizeless(Whole):
+    """An edge that takes the size of an object out of answers to HEAD."""
+
+    def do_HEAD(self) -> None:
+        self.send_response(200)
+        self.send_header("Last-Modified", "Tue, 01 Dec 2026 00:00:00 GMT")
+        self.end_headers()
+
+    def send_response(self, code: int, message: str | None = None) -> None:
+        super().send_response(code, message)
+        if self.command == "GET":
+            self.send_header("Last-Modified", "Tue, 01 Dec 2026 00:00:00 GMT")
+
+
+def test_a_size_that_head_does_not_tell_is_that_of_the_object(seaweed: SeaweedFS) -> None:
+    with serving(handler=Sizeless) as endpoint, closing(opened(f"s3://bucket?endpoint={endpoint}")) as backend:
+        assert backend.stat("a").size == 10
 
 
 def test_a_server_that_ignores_ranges_is_noticed_and_read_right(seaweed: SeaweedFS) -> None:
