@@ -1,5 +1,6 @@
 """A bucket behind the S3 protocol: AWS, SeaweedFS and their kin. The only door to boto3."""
 
+import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing
@@ -79,8 +80,10 @@ class S3Backend(Closing):
             self._session = botocore.session.Session(profile=location.profile)
             # The wire must trust the certificates that boto3 trusts.
             self._ca = location.ca or self._session.get_config_variable("ca_bundle")
+            self._endpoint = location.endpoint or _configured_endpoint(self._session)
+            self._style = location.style or _configured_style(self._session)
             # A server of one's own has no regions; signatures need some name all the same.
-            own = "us-east-1" if location.endpoint else None
+            own = "us-east-1" if self._endpoint else None
             self._region = location.region or self._session.get_config_variable("region") or own
             self._regions = {self._region}
 
@@ -130,7 +133,7 @@ class S3Backend(Closing):
 
     def read_together(self, stats: Sequence[Stat]) -> list[bytes | None]:
         """Many small objects at once; None for each that has to be read by itself (see pipeline.py)."""
-        if not pipeline.usable(self._location.endpoint or ""):
+        if not pipeline.usable(self._endpoint or ""):
             return [None] * len(stats)
         return pipeline.fetch([pipeline.Asked(self._signed("GET", stat.key), stat.size) for stat in stats])
 
@@ -182,10 +185,10 @@ class S3Backend(Closing):
         with self._errors(""):
             client = boto3.session.Session(botocore_session=self._session).client(
                 "s3",
-                endpoint_url=self._location.endpoint,
+                endpoint_url=self._endpoint,
                 region_name=self._region,
                 verify=self._ca,
-                config=_config(self._location),
+                config=self._config(),
             )
         client.meta.events.register("after-call.s3", self._note_date)
         return client
@@ -194,17 +197,16 @@ class S3Backend(Closing):
     def _wire(self) -> Wire:
         from botocore.httpsession import get_cert_path
 
-        address = self._location.endpoint or self._client.meta.endpoint_url
+        address = self._endpoint or self._client.meta.endpoint_url
         return Wire(address, ca=self._ca or get_cert_path(True))
 
     @property
     def _signer(self) -> Signer | None:
         """None where boto3 must say what the address is: it knows AWS's hosts, and which names can be part of one."""
-        place = self._location
-        if not place.endpoint or place.style == "virtual":
+        if not self._endpoint or self._style == "virtual":
             return None
-        root = f"{place.endpoint.rstrip('/')}/{self._bucket}"
-        return Signer(root, session=self._session, region=self._region or "", anonymous=place.anonymous)
+        root = f"{self._endpoint.rstrip('/')}/{self._bucket}"
+        return Signer(root, session=self._session, region=self._region or "", anonymous=self._location.anonymous)
 
     def _signed(self, method: str, key: str) -> str:
         # An address that lets its holder read: it goes to the wire and into no message.
@@ -213,6 +215,28 @@ class S3Backend(Closing):
                 return self._signer.url(method, self._prefix + key)
             params = {"Bucket": self._bucket, "Key": self._prefix + key}
             return self._client.generate_presigned_url(f"{method.lower()}_object", Params=params, ExpiresIn=SECONDS)
+
+    def _config(self) -> "Config":
+        from botocore import UNSIGNED
+        from botocore.config import Config
+
+        return Config(
+            # Checksum trailers were stored inside objects by some servers (seaweedfs#6548).
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+            signature_version=UNSIGNED if self._location.anonymous else "s3v4",
+            s3={  # type: ignore[arg-type]
+                # Not "auto": that signs addresses for AWS's global host, which redirects. A bucket whose name is none
+                # for a host is named in the path all the same.
+                "addressing_style": self._style or ("path" if self._endpoint else "virtual"),
+                # A hash over every byte sent, which readers do not rely on: they have a better one.
+                "payload_signing_enabled": False,
+            },
+            retries={"total_max_attempts": ATTEMPTS, "mode": "standard"},
+            connect_timeout=CONNECT_SECONDS,
+            read_timeout=READ_SECONDS,
+            max_pool_connections=2 * IN_FLIGHT,
+        )
 
     def _moved(self, answer: Answer) -> bool:
         # As boto3 does for its own requests: the bucket lies in another region than the signature said. Once for each
@@ -235,24 +259,25 @@ class S3Backend(Closing):
             self._ahead = parsedate_to_datetime(date).timestamp() - time.time()
 
 
-def _config(location: S3Location) -> "Config":
-    from botocore import UNSIGNED
-    from botocore.config import Config
+def _configured_endpoint(session: botocore.session.Session) -> str | None:
+    """The endpoint that environment or profile name, in the order in which AWS's own tools look.
 
-    return Config(
-        # Checksum trailers were stored inside objects by some servers (seaweedfs#6548).
-        request_checksum_calculation="when_required",
-        response_checksum_validation="when_required",
-        signature_version=UNSIGNED if location.anonymous else "s3v4",
-        s3={  # type: ignore[arg-type]
-            # Not "auto": that signs addresses for AWS's global host, which redirects. A bucket whose name is none
-            # for a host is named in the path all the same.
-            "addressing_style": location.style or ("path" if location.endpoint else "virtual"),
-            # A hash over every byte sent, which readers do not rely on: they have a better one.
-            "payload_signing_enabled": False,
-        },
-        retries={"total_max_attempts": ATTEMPTS, "mode": "standard"},
-        connect_timeout=CONNECT_SECONDS,
-        read_timeout=READ_SECONDS,
-        max_pool_connections=2 * IN_FLIGHT,
+    https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html
+    """
+    if session.get_config_variable("ignore_configured_endpoint_urls"):
+        return None
+    profile = session.get_scoped_config()
+    services = session.full_config.get("services", {}).get(profile.get("services", ""), {})
+    found = (
+        os.environ.get("AWS_ENDPOINT_URL_S3"),
+        os.environ.get("AWS_ENDPOINT_URL"),
+        services.get("s3", {}).get("endpoint_url"),
+        profile.get("endpoint_url"),
     )
+    return next(filter(None, found), None)
+
+
+def _configured_style(session: botocore.session.Session) -> str | None:
+    options = session.get_scoped_config().get("s3")
+    style = options.get("addressing_style") if isinstance(options, dict) else None
+    return style if style in ("path", "virtual") else None

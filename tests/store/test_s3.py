@@ -158,6 +158,57 @@ def test_a_bucket_is_named_in_the_path_or_in_the_host(seaweed: SeaweedFS, url: s
         assert backend._signed("GET", "a/b").partition("?")[0] == address
 
 
+PROFILE = """
+[profile named]
+aws_access_key_id = a
+aws_secret_access_key = b
+endpoint_url = http://localhost:8333
+[profile serviced]
+services = ours
+endpoint_url = http://wrong:1
+[services ours]
+s3 =
+  endpoint_url = http://localhost:8334
+[profile styled]
+endpoint_url = http://s3.example.com:8333
+s3 =
+  addressing_style = virtual
+"""
+
+
+@pytest.mark.parametrize(
+    ("environment", "url", "address"),
+    [
+        ({"AWS_ENDPOINT_URL": "http://localhost:8333"}, "s3://models", "http://localhost:8333/models/a"),
+        (
+            {"AWS_ENDPOINT_URL": "http://wrong:1", "AWS_ENDPOINT_URL_S3": "http://store:8333/"},
+            "s3://models",
+            "http://store:8333/models/a",
+        ),
+        ({"AWS_ENDPOINT_URL": "http://wrong:1"}, "s3://models?endpoint=http://right:2", "http://right:2/models/a"),
+        ({}, "s3://models?profile=named", "http://localhost:8333/models/a"),
+        ({"AWS_PROFILE": "serviced"}, "s3://models", "http://localhost:8334/models/a"),
+        ({"AWS_PROFILE": "styled"}, "s3://models", "http://models.s3.example.com:8333/a"),
+        ({"AWS_PROFILE": "styled"}, "s3://models?style=path", "http://s3.example.com:8333/models/a"),
+        (
+            {"AWS_ENDPOINT_URL": "http://wrong:1", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "true"},
+            "s3://models?region=eu-north-1",
+            "https://models.s3.eu-north-1.amazonaws.com/a",
+        ),
+    ],
+)
+def test_an_endpoint_may_come_from_environment_or_profile(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, environment: dict[str, str], url: str, address: str
+) -> None:
+    (tmp_path / "config").write_text(PROFILE)
+    keys = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_CONFIG_FILE": str(tmp_path / "config")}
+    for name, value in {**keys, **environment}.items():
+        monkeypatch.setenv(name, value)
+    with closing(opened(url)) as backend:
+        assert backend._signed("GET", "a").partition("?")[0] == address
+        assert backend._wire is not None
+
+
 def test_all_options_are_shown(tmp_path: Path, seaweed: SeaweedFS) -> None:
     ca = tmp_path / "a ca.pem"
     ca.touch()
