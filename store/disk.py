@@ -21,6 +21,9 @@ SPACE_HINT = "free some space, or set LLSTORE_HOME to another disk"
 CHUNK = 1024 * 1024
 _HOT_CHUNK = 2 * CHUNK
 
+# What file systems answer that have no links, modes or folders that can be made durable: exFAT, some shares.
+_UNABLE = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
+_AT_FDCWD, _RENAME_NOREPLACE = -100, 1  # linux/fcntl.h, linux/fs.h
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 OWN_HINT = "it must be a folder that can be written; LLSTORE_HOME says where llstore keeps its own"
 _HINTS = {
@@ -138,12 +141,13 @@ class PartFile(Closing):
             os.fsync(self._fd)
             if mode is not None:
                 # The file was made 0666 less the umask: its mode tells the umask without changing it.
-                os.fchmod(self._fd, mode & os.fstat(self._fd).st_mode)
+                with _if_able():
+                    os.fchmod(self._fd, mode & os.fstat(self._fd).st_mode)
             make_folder(target.parent)
             if replace:
                 self.path.replace(target)
             else:
-                _link_new(self.path, target)
+                _move_new(self.path, target)
             sync_folder(target.parent)
 
     def clone(self, source: Path) -> None:
@@ -195,11 +199,16 @@ def _sync_file_range() -> Callable[..., int] | None:
 def link(source: Path, target: Path, *, replace: bool = False) -> None:
     """Give `source` a second name; unless it may be replaced, raises FileKept when `target` exists."""
     with disk_errors(target):
-        if not replace:
-            _link_new(source, target)
-            return
         aside = target.parent / f".{secrets.token_hex(8)}.link"
-        aside.hardlink_to(source)
+        try:
+            if not replace:
+                _link_new(source, target)
+                return
+            aside.hardlink_to(source)
+        except OSError as error:
+            if error.errno not in _UNABLE:
+                raise
+            raise DiskError(f"{target}: its file system has no hard links", hint="leave out --link") from error
         aside.replace(target)
         # Renaming one name of a file onto another name of it leaves both.
         aside.unlink(missing_ok=True)
@@ -211,6 +220,45 @@ def _link_new(source: Path, target: Path) -> None:
         target.hardlink_to(source)
     except FileExistsError as error:
         raise kept(target) from error
+
+
+def _move_new(source: Path, target: Path) -> None:
+    try:
+        _link_new(source, target)
+    except OSError as error:
+        if error.errno not in _UNABLE:
+            raise
+        if not _rename_new(source, target):
+            if target.exists():
+                raise kept(target) from error
+            source.rename(target)
+
+
+def _rename_new(source: Path, target: Path) -> bool:
+    """A rename that replaces nothing, by Linux's own call; False where there is none."""
+    import ctypes
+
+    call: Any = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if call is None:
+        return False
+    if call(_AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target), _RENAME_NOREPLACE) == 0:
+        return True
+    reason = ctypes.get_errno()
+    if reason == errno.EEXIST:
+        raise kept(target)
+    if reason in _UNABLE:
+        return False
+    raise OSError(reason, os.strerror(reason), str(target))
+
+
+@contextmanager
+def _if_able() -> Iterator[None]:
+    """What protects only, and some file systems cannot do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _UNABLE:
+            raise
 
 
 def kept(path: Path) -> FileKept:
@@ -235,7 +283,8 @@ def sync_folder(folder: Path) -> None:
     """Make the names in `folder` durable."""
     fd = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        os.fsync(fd)
+        with _if_able():
+            os.fsync(fd)
     finally:
         os.close(fd)
 
