@@ -22,7 +22,9 @@ ERRORS = {
     504: "It took longer than it may.",
 }
 ANYWHERE = (401, 403, 431, 500, 503)  # also of what has no body
-_RETRY_AFTER = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 1}}}
+_RETRY_AFTER = {
+    "Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 1, "maximum": 119}}
+}
 _DATA = {"type": "string", "description": "A chunk of the answer or an error, as JSON; at last [DONE]."}
 _EVENT = {"type": "object", "properties": {"data": _DATA}, "required": ["data"]}
 Responses = dict[int | str, dict[str, Any]]

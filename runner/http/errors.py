@@ -14,6 +14,7 @@ from ..sampling import Sampling
 
 INVALID, DENIED, MISSING = "invalid_request_error", "authentication_error", "not_found_error"
 LIMITED, BUSY, OURS = "rate_limit_error", "overloaded_error", "server_error"
+MOST_RETRY_AFTER = 119  # seconds: OpenAI's clients do not try again at all after two minutes and more
 _LONGEST, _LONGEST_PARAM = 1000, 200  # characters: an error repeats what is wrong, which may be a megabyte
 
 
@@ -47,8 +48,10 @@ class Problem:
         return json.dumps(self.document()).encode()
 
     def headers(self) -> dict[str, str]:
-        """Retry-After, in whole seconds, where waiting helps."""
-        return {} if self.retry_after is None else {"retry-after": str(max(1, math.ceil(self.retry_after)))}
+        """Retry-After, in whole seconds, where waiting helps; where it cannot, clients are told not to try again."""
+        if self.retry_after is None:
+            return {"x-should-retry": "false"} if self.kind == LIMITED else {}
+        return {"retry-after": str(min(max(1, math.ceil(self.retry_after)), MOST_RETRY_AFTER))}
 
     def answer(self) -> tuple[dict[str, str], bytes]:
         """The headers and the body of an answer after which the connection is closed."""

@@ -13,6 +13,7 @@ from raw_client import RawClient, neighbour, post
 from serving import Server, llstore, serving
 from waiting import until
 
+from llstore.runner.http.errors import LIMITED, Problem
 from llstore.runner.tenants.keyfile import KeyFile
 from llstore.runner.tenants.tenant import Changes
 
@@ -89,11 +90,17 @@ def test_tokens_a_minute_are_counted_to_the_token(shared: Server, tenant: Callab
         assert ask(client, each).status_code == 200
 
 
+@pytest.mark.parametrize(("seconds", "told"), [(0.2, "1"), (118.5, "119"), (500.0, "119")])
+def test_nobody_is_told_to_wait_longer_than_clients_do(seconds: float, told: str) -> None:
+    assert Problem(429, "wait", LIMITED, retry_after=seconds).headers() == {"retry-after": told}
+
+
 def test_what_can_never_pass_is_told_so(shared: Server, tenant: Callable[..., str]) -> None:
     with shared.client(tenant("little", Changes(tokens_per_minute=100))) as client:
         answer = ask(client, 100)
     assert answer.status_code == 429
     assert "retry-after" not in answer.headers
+    assert answer.headers["x-should-retry"] == "false"
     assert "can never pass" in answer.json()["error"]["message"]
 
 
