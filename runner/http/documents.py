@@ -5,6 +5,7 @@ from typing import Any
 from fastapi import FastAPI
 from pydantic import BaseModel
 
+from .errors import MOST_RETRY_AFTER
 from .shapes.answers import ErrorAnswer
 
 ERRORS = {
@@ -23,7 +24,10 @@ ERRORS = {
 }
 ANYWHERE = (401, 403, 431, 500, 503)  # also of what has no body
 _RETRY_AFTER = {
-    "Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 1, "maximum": 119}}
+    "Retry-After": {
+        "description": "Seconds to wait.",
+        "schema": {"type": "integer", "minimum": 1, "maximum": MOST_RETRY_AFTER},
+    }
 }
 _DATA = {"type": "string", "description": "A chunk of the answer or an error, as JSON; at last [DONE]."}
 _EVENT = {"type": "object", "properties": {"data": _DATA}, "required": ["data"]}
