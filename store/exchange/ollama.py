@@ -29,7 +29,10 @@ _KIND = "application/vnd.ollama.image."
 _ROLES = {"model": None, "projector": Role.PROJECTOR, "adapter": Role.ADAPTER, "license": Role.LICENSE}
 _NOTED = ("params", "system")
 _LONGEST_NOTE = 4000  # bytes of an annotation
-_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+_WORD = "[A-Za-z0-9_][A-Za-z0-9._-]*"
+_REF = re.compile(
+    f"(?:(?:(?P<host>{_WORD}(?::[0-9]+)?)/)?(?P<namespace>{_WORD})/)?(?P<name>{_WORD})(?::(?P<tag>{_WORD}))?"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +46,11 @@ class OllamaRef:
 
     @classmethod
     def parse(cls, text: str) -> "OllamaRef":
-        """What `text` means: NAME, NAMESPACE/NAME or HOST/NAMESPACE/NAME, each with or without :TAG."""
-        path, colon, tag = text.removeprefix(SCHEME).partition(":")
-        parts = path.split("/")
-        if (colon and not tag) or len(parts) > 3 or not all(map(_PART.fullmatch, [*parts, tag or "latest"])):
+        """What `text` means: NAME, NAMESPACE/NAME or HOST[:PORT]/NAMESPACE/NAME, each with or without :TAG."""
+        found = _REF.fullmatch(text.removeprefix(SCHEME))
+        if not found:
             raise InvalidSource(f"not a model of Ollama's: {text[:200]!r}", hint="ollama:NAME[:TAG]")
-        return cls(parts[-1], tag or "latest", *reversed(parts[:-1]))
+        return cls(**{part: said for part, said in found.groupdict().items() if said})
 
     @property
     def key(self) -> str:

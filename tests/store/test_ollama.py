@@ -165,6 +165,8 @@ def test_shards_and_doubled_layers_are_one_model(settings: Settings, folder: Pat
         ("ollama:a:7b-q4", "registry.ollama.ai/library/a/7b-q4"),
         ("ollama:u/a", "registry.ollama.ai/u/a/latest"),
         ("ollama:hf.co/u/a:Q4", "hf.co/u/a/Q4"),
+        ("ollama:registry:5000/org/model:tag", "registry:5000/org/model/tag"),
+        ("ollama:localhost:5000/org/model", "localhost:5000/org/model/latest"),
     ],
 )
 def test_a_name_is_where_ollama_keeps_it(text: str, key: str) -> None:
@@ -173,7 +175,17 @@ def test_a_name_is_where_ollama_keeps_it(text: str, key: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["ollama:", "ollama:a:", "ollama:../a", "ollama:a/b/c/d", "ollama:a b", "ollama:a:b:c"]
+    "text",
+    [
+        "ollama:",
+        "ollama:a:",
+        "ollama:../a",
+        "ollama:a/b/c/d",
+        "ollama:a b",
+        "ollama:a:b:c",
+        "ollama:a:5/b",
+        "ollama:h:x/a/b",
+    ],
 )
 def test_what_is_no_name_is_refused(text: str) -> None:
     with pytest.raises(InvalidSource):
