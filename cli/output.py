@@ -1,6 +1,7 @@
 """What goes to stdout and stderr."""
 
 import json
+import math
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -42,8 +43,19 @@ def remark(text: str, *, quiet: bool) -> None:
 
 
 def print_json(document: dict[str, Any]) -> None:
-    """The one document of `--json`."""
-    print(json.dumps(document, ensure_ascii=False))
+    """The one document of `--json`. A number that JSON has no word for, as a GGUF may hold, is null."""
+    print(json.dumps(_finite(document), ensure_ascii=False, allow_nan=False))
+
+
+def _finite(value: Any) -> Any:
+    match value:
+        case float():
+            return value if math.isfinite(value) else None
+        case dict():
+            return {key: _finite(each) for key, each in value.items()}
+        case list() | tuple():
+            return [_finite(each) for each in value]
+    return value
 
 
 def print_table(rows: Sequence[Sequence[str]]) -> None:
