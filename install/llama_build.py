@@ -91,14 +91,14 @@ def llama_wheel(plan: Plan, uv: Uv) -> Path:
     folder = plan.folder
     if plan.remark:
         say(plan.remark)
-    with exclusive(folder):
+    with exclusive(folder) as lock:
         if kept := folder.wheel():
             say(f"llama.cpp from {kept}: nothing to compile")
             return kept
         say(f"compiling llama.cpp; its log: {folder.log}")
         _make_tools(folder, uv)
         _unpack_source(plan, uv)
-        return _compile(plan)
+        return _compile(plan, lock)
 
 
 def _make_tools(folder: BuildFolder, uv: Uv) -> None:
@@ -135,13 +135,14 @@ def _unpack_source(plan: Plan, uv: Uv) -> None:
     archive.unlink()
 
 
-def _compile(plan: Plan) -> Path:
+def _compile(plan: Plan, lock: int) -> Path:
     folder = plan.folder
     made = folder.path / "made"
     path = os.pathsep.join([str(folder.tools / "bin"), plan.environment.get("PATH", os.defpath)])
     environment = {**plan.environment, "PATH": path, "SKBUILD_BUILD_DIR": str(folder.objects)}
     words: list[str | Path] = [folder.tools / "bin" / "python", "-c", _BUILD, made]
-    command = Command(words, "llama.cpp was not compiled", environment, folder.source)
+    # As standard input, which is empty: Python closes all other descriptors where a process starts another.
+    command = Command(words, "llama.cpp was not compiled", environment, folder.source, stdin=lock)
     try:
         run_logged(command, log=folder.log, progress=lambda seconds: progress_line(folder.objects, seconds))
     except InstallError:
