@@ -2,6 +2,9 @@
 
 PYTHON ?= python3
 VENV ?= .venv
+ifneq ($(words [$(VENV)])$(if $(VENV),,none),1)
+$(error make cannot install into "$(VENV)", a name that is empty or has spaces; run: $(PYTHON) install --venv "$(VENV)" --extras all)
+endif
 BIN := $(VENV)/bin
 # CMAKE_ARGS reaches llama.cpp's build: CMAKE_ARGS="-DGGML_CUDA=on" make demo (docs/build.md).
 INSTALL := $(PYTHON) install --venv $(VENV) --extras
@@ -20,7 +23,7 @@ demo: $(VENV)/run.stamp
 EXTRAS ?= all
 install:
 	rm -rf build
-	$(INSTALL) $(EXTRAS)
+	$(INSTALL) '$(EXTRAS)'
 
 # Four at once, also on two cores: many tests wait for a process or a server. Those of one file keep to one process, and
 # share what it set up; the files come in the order of tests/conftest.py, the longest first.
@@ -91,7 +94,9 @@ $(VENV)/dev.stamp: $(INSTALLER) $(SOURCES) $(VENV)/cmake_args.txt
 $(VENV)/bench.stamp: $(INSTALLER) $(SOURCES) $(VENV)/cmake_args.txt
 	$(call installed,serve$(comma)client$(comma)dev$(comma)bench)
 
+said = printf '%s\n' '$(subst ','\'',$(CMAKE_ARGS))'
+
 # Written only when it changes, so that other CMAKE_ARGS are another build.
 $(VENV)/cmake_args.txt: FORCE
-	@mkdir -p $(VENV)
-	@printf '%s\n' '$(subst ','\'',$(CMAKE_ARGS))' | cmp -s - $@ || printf '%s\n' '$(subst ','\'',$(CMAKE_ARGS))' >$@
+	@{ mkdir -p $(VENV) && { $(said) | cmp -s - $@ || $(said) >$@; }; } 2>/dev/null || \
+		{ echo 'error: $(VENV) cannot be written; name another folder: make VENV=DIR' >&2; exit 1; }

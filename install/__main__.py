@@ -14,11 +14,11 @@ from types import FrameType
 if sys.version_info < (3, 11):  # noqa: UP036 (what runs this is whatever python3 is)
     sys.exit("error: Python 3.11 or later is needed; name it with PYTHON=python3.11")
 
-from extras import known_extras, needs_llama
-from failures import InstallError
+from extras import extra_names, known_extras, needs_llama
+from failures import InstallError, system_error
 from llama_build import llama_wheel, plan_build
 from locked import LOCK, ROOT
-from logged_run import Command, run_logged
+from logged_run import Command, run_logged, say
 from uv_command import Uv, install_uv
 
 INTERRUPTED = 130
@@ -34,7 +34,7 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except OSError as error:  # a folder that cannot be written, or a full disk
-        print(f"error: {error}; free some space, or name another folder", file=sys.stderr)
+        print(f"error: {system_error(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("interrupted; run it again: it goes on where it stopped", file=sys.stderr)
@@ -48,14 +48,13 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
 
 def _arguments() -> Namespace:
     parser = ArgumentParser(prog="python3 install", description="Install llstore from this clone.")
-    parser.add_argument("--venv", type=Path, default=ROOT / ".venv", help="made when it is not there")
-    parser.add_argument("--extras", type=_names, default=("run",), help="of pyproject.toml, separated by commas")
+    there_are = ", ".join(sorted(known_extras()))
+    venv_help = "the virtual environment, made when it is not there (default: .venv in this clone)"
+    parser.add_argument("--venv", type=Path, default=ROOT / ".venv", help=venv_help)
+    extras_help = f"separated by commas, of {there_are} (default: run)"
+    parser.add_argument("--extras", type=extra_names, default=("run",), help=extras_help)
     parser.add_argument("--only-llama", action="store_true", help="llama-cpp-python, and nothing of this clone")
     return parser.parse_args()
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def _install(venv: Path, extras: tuple[str, ...], *, only_llama: bool) -> None:
@@ -76,6 +75,7 @@ def _install(venv: Path, extras: tuple[str, ...], *, only_llama: bool) -> None:
         wanted = f"llstore[{','.join(extras)}] @ {ROOT.as_uri()}" if extras else f"llstore @ {ROOT.as_uri()}"
         options = ("--reinstall-package", "llstore")  # its version stays, its source does not
         uv.install([wanted], python=uv.python, lock=LOCK, log=log, options=options)
+        say(f"llstore is installed: {venv / 'bin' / 'llstore'} --help")
 
 
 def _replacing(venv: Path, build: str) -> tuple[str, ...]:

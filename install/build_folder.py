@@ -58,8 +58,11 @@ def cache_root(environment: Mapping[str, str], *, system: str = sys.platform) ->
 
 
 @contextmanager
-def exclusive(folder: BuildFolder) -> Iterator[None]:
-    """One build at a time in a folder; the system lets go of the lock however its holder ends."""
+def exclusive(folder: BuildFolder) -> Iterator[int]:
+    """One build at a time in a folder: a locked descriptor, of an empty file.
+
+    A process that inherits the descriptor holds the lock, too; the system lets go of it when the last one ended.
+    """
     try:
         folder.path.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(folder.path / "lock", os.O_RDWR | os.O_CREAT, 0o644)
@@ -68,7 +71,7 @@ def exclusive(folder: BuildFolder) -> Iterator[None]:
         raise InstallError(f"{folder.path} cannot be used: {error.strerror}", hint=hint) from error
     try:
         _wait_for(descriptor)
-        yield
+        yield descriptor
     finally:
         os.close(descriptor)
 
@@ -84,5 +87,5 @@ def _wait_for(descriptor: int) -> None:
             time.sleep(_LOOK_S)
         now = time.monotonic()
         if not told or now - last >= EVERY_S:
-            say(f"another process builds the same llama.cpp: waiting for it, {now - began:.0f} s")
+            say(f"another process compiles the same llama.cpp: waiting for it, {now - began:.0f} s")
             told, last = True, now

@@ -15,6 +15,11 @@ def _extras() -> dict[str, list[str]]:
     return found
 
 
+def extra_names(text: str) -> tuple[str, ...]:
+    """The names in `serve, client`, which commas, spaces or both separate."""
+    return tuple(text.replace(",", " ").split())
+
+
 def known_extras() -> set[str]:
     return set(_extras())
 

@@ -1,5 +1,6 @@
 """Why an installation failed, in one line: what pip, uv, CMake and compilers write, read for its cause."""
 
+import errno
 import re
 import shutil
 from collections.abc import Iterable
@@ -8,6 +9,7 @@ from pathlib import Path
 
 ROOM_LEFT = 16 << 20  # bytes: a disk with less is full, whether or not the log had room to say so
 _LONG = 200  # characters of a quoted message
+_MANY = 3  # messages that are quoted: the second may be the cause of the first
 
 
 class InstallError(Exception):
@@ -29,6 +31,14 @@ class Rule:
 
 _DISK = "free some space, or name a folder elsewhere with LLSTORE_BUILD_CACHE, and run it again"
 _INDEX = "look at the network, and at the index and proxy in `pip config list`, and run it again"
+_ELSEWHERE = "name another folder with --venv DIR (make: VENV=DIR)"
+_ADVICE = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), f"free some space, or {_ELSEWHERE}"),
+    **dict.fromkeys((errno.EEXIST, errno.ENOTDIR), f"a folder is needed there: remove the file, or {_ELSEWHERE}"),
+    **dict.fromkeys(
+        (errno.EROFS, errno.EACCES, errno.EPERM), "name a folder that you may write with --venv DIR (make: VENV=DIR)"
+    ),
+}
 # The first rule that matches names the cause: a refused connection also ends in "no matching distribution".
 RULES = (
     Rule(r"No space left on device|[Dd]isk quota exceeded|os error 28\b", "the disk is full", _DISK),
@@ -69,13 +79,14 @@ RULES = (
         "install its venv module (Debian, Ubuntu: apt-get install python3-venv), and run it again",
     ),
     Rule(
-        r"CMake Error(?: at [^\n]*)?:\s*([^\n]+)", "CMake refused: {}", "change CMAKE_ARGS or install what it asks for"
-    ),
-    Rule(
         r"(?m)^(\S+?:\d+:(?:\d+:)? (?:fatal )?error: [^\n]+)",
         "the compiler refused {}",
         "name another compiler with CC=… CXX=…",
     ),
+)
+# A message goes on, over empty lines, up to a line that is not indented.
+_CMAKE_ERROR = re.compile(
+    r"CMake Error(?: (?:at|in) [^\n]*)?:\s*(.+?)(?=\s+Possible reasons include:|\n\S|\Z)", re.DOTALL
 )
 
 
@@ -84,8 +95,17 @@ def cause_in(log: str) -> tuple[str, str]:
     for rule in RULES:
         if match := re.search(rule.pattern, log):
             return rule.cause.format(*(_short(group) for group in match.groups())), rule.hint
+    if refusals := dict.fromkeys(map(_short, _CMAKE_ERROR.findall(log))):
+        told = "; ".join(list(refusals)[:_MANY])
+        return f"CMake refused: {told}", "change CMAKE_ARGS or install what it asks for"
     lines = [line.strip() for line in log.splitlines() if line.strip()]
     return f"it ended with: {_short(lines[-1])}" if lines else "it ended without a word", "look into the log"
+
+
+def system_error(error: OSError) -> InstallError:
+    """What the system refused to do with a file or folder, and advice by its error number."""
+    cause = f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error)
+    return InstallError(cause, hint=_ADVICE.get(error.errno or 0, _ELSEWHERE))
 
 
 def full_disk(folders: Iterable[Path]) -> Path | None:

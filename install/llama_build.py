@@ -16,7 +16,7 @@ from pathlib import Path
 from amx_probe import Choice, choose
 from build_folder import BuildFolder, cache_root, exclusive
 from build_key import build_key, machine_facts, settings_read
-from cmake_arguments import user_arguments, value_of
+from cmake_arguments import unused_variables, user_arguments, value_of
 from compilers import find_compilers, require_cxx17, version
 from failures import InstallError
 from locked import LOCK, TOOLS, Pin, pins
@@ -50,10 +50,7 @@ class Plan:
 
 def plan_build(environment: Mapping[str, str]) -> Plan:
     """Looks at compilers, processor and settings; raises InstallError where nothing could be compiled."""
-    try:
-        arguments = user_arguments(environment)
-    except ValueError as error:
-        raise InstallError(f"CMAKE_ARGS cannot be read: {error}", hint="close the quote in CMAKE_ARGS") from error
+    arguments = user_arguments(environment)
     choice = choose(find_compilers(arguments, environment), arguments, environment)
     require_cxx17(choice.compilers)
     pin = pins(LOCK.read_text())[PACKAGE]
@@ -91,14 +88,17 @@ def llama_wheel(plan: Plan, uv: Uv) -> Path:
     folder = plan.folder
     if plan.remark:
         say(plan.remark)
-    with exclusive(folder):
+    with exclusive(folder) as lock:
         if kept := folder.wheel():
             say(f"llama.cpp from {kept}: nothing to compile")
+            _Progress(plan).say_unused()
             return kept
-        say(f"compiling llama.cpp; its log: {folder.log}")
+        compiled = count_objects(folder.objects)
+        begun = f"compiling llama.cpp goes on, {compiled} are there" if compiled else "compiling llama.cpp"
+        say(f"{begun}; its log: {folder.log}")
         _make_tools(folder, uv)
         _unpack_source(plan, uv)
-        return _compile(plan)
+        return _compile(plan, lock)
 
 
 def _make_tools(folder: BuildFolder, uv: Uv) -> None:
@@ -135,32 +135,59 @@ def _unpack_source(plan: Plan, uv: Uv) -> None:
     archive.unlink()
 
 
-def _compile(plan: Plan) -> Path:
+def _compile(plan: Plan, lock: int) -> Path:
     folder = plan.folder
     made = folder.path / "made"
     path = os.pathsep.join([str(folder.tools / "bin"), plan.environment.get("PATH", os.defpath)])
     environment = {**plan.environment, "PATH": path, "SKBUILD_BUILD_DIR": str(folder.objects)}
     words: list[str | Path] = [folder.tools / "bin" / "python", "-c", _BUILD, made]
-    command = Command(words, "llama.cpp was not compiled", environment, folder.source)
+    # As standard input, which is empty: Python closes all other descriptors where a process starts another.
+    command = Command(words, "llama.cpp was not compiled", environment, folder.source, stdin=lock)
+    progress = _Progress(plan)
     try:
-        run_logged(command, log=folder.log, progress=lambda seconds: progress_line(folder.objects, seconds))
+        run_logged(command, log=folder.log, progress=progress)
     except InstallError:
         if not (folder.objects / "build.ninja").exists():
             folder.empty()  # refused before anything was compiled: there is nothing to go on with
         raise
+    progress.say_unused()
     wheel = next(made.glob("*.whl"))
-    say(f"compiled llama.cpp: {progress_line(folder.objects, 0).partition(',')[0].removeprefix('compiled ')}")
+    say(f"compiled llama.cpp: {count_objects(folder.objects)}")
     kept = wheel.replace(folder.path / wheel.name)
     shutil.rmtree(made)
     folder.empty()
     return kept
 
 
+@dataclass(slots=True)
+class _Progress:
+    """How far a build is, and once, as soon as CMake knows, which variables of CMAKE_ARGS change nothing."""
+
+    plan: Plan
+    told: bool = False
+
+    def __call__(self, seconds: int) -> str:
+        self.say_unused()
+        return progress_line(self.plan.folder.objects, seconds)
+
+    def say_unused(self) -> None:
+        log = self.plan.folder.log
+        text = log.read_text(errors="replace") if log.exists() else ""
+        names = unused_variables(text, user_arguments(self.plan.environment))
+        if names and not self.told:
+            say(f"CMake made no use of {', '.join(names)}: look at its spelling in CMAKE_ARGS")
+            self.told = True
+
+
 def progress_line(objects: Path, seconds: int) -> str:
-    """How many of the objects are there, counted on disk: right also for a build that goes on."""
+    compiled = count_objects(objects)
+    return f"compiled {compiled}, {seconds} s" if compiled else f"configuring llama.cpp, {seconds} s"
+
+
+def count_objects(objects: Path) -> str:
+    """ "35 of 70 objects", counted on disk: right also for a build that goes on. Empty before it is configured."""
     try:
         names = _OBJECT.findall((objects / "build.ninja").read_text())
     except OSError:
-        return f"configuring llama.cpp, {seconds} s"
-    done = sum((objects / name).exists() for name in names)
-    return f"compiled {done} of {len(names)} objects, {seconds} s"
+        return ""
+    return f"{sum((objects / name).exists() for name in names)} of {len(names)} objects"

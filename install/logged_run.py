@@ -4,27 +4,33 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 from failures import InstallError, cause_in, full_disk
 
 EVERY_S = 20  # between two lines of progress
 _LOOK_S = 0.1
-_PATIENCE_S = 10  # for a command to end after a signal
+_SUPERVISOR = Path(__file__).with_name("supervisor.py")
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What is run, and what a failure of it is called: "llama.cpp was not compiled"."""
+    """What is run, and what a failure of it is called: "llama.cpp was not compiled".
+
+    `stdin` is the descriptor that all its processes inherit as their standard input.
+    """
 
     words: Sequence[str | Path]
     failure: str
     environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
     folder: Path | None = None
+    stdin: int = subprocess.DEVNULL
 
 
 def say(line: str) -> None:
@@ -39,21 +45,34 @@ def run_logged(command: Command, *, log: Path, progress: Callable[[int], str], e
         with contextlib.suppress(OSError):  # a full disk: the command says so, or the disk itself
             output.write(("$ " + " ".join(map(str, command.words)) + "\n").encode())
             output.flush()
-        process = subprocess.Popen(
-            command.words,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env=command.environment,
-            cwd=command.folder,
-            start_new_session=True,  # so that its children end with it
-        )
-        try:
+        with _supervised(command, output) as process:
             code = _watch(process, progress, every_s)
-        finally:
-            _end(process)
     if code != 0:
         raise _error(command, log, start)
+
+
+@contextlib.contextmanager
+def _supervised(command: Command, output: IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+    """The command under way. Its processes end with this block, and with this process."""
+    reading, writing = os.pipe()
+    process = subprocess.Popen(
+        [sys.executable, "-I", _SUPERVISOR, str(reading), *command.words],
+        stdin=command.stdin,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        env=command.environment,
+        cwd=command.folder,
+        start_new_session=True,
+        pass_fds=(reading,),
+    )
+    os.close(reading)
+    try:
+        yield process
+    finally:
+        os.close(writing)
+        if process.wait() < 0:  # a supervisor that was killed itself leaves its group behind
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 def _watch(process: subprocess.Popen[bytes], progress: Callable[[int], str], every_s: float) -> int:
@@ -65,20 +84,6 @@ def _watch(process: subprocess.Popen[bytes], progress: Callable[[int], str], eve
             say(progress(round(now - began)))
             last = now
     return code
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Interrupts what still runs; ninja then removes the objects that it had begun. Nothing outlives the command."""
-    if process.poll() is not None:
-        return
-    for end in (signal.SIGINT, signal.SIGTERM):
-        os.killpg(process.pid, end)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(_PATIENCE_S)
-            break
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
 
 
 def _error(command: Command, log: Path, start: int) -> InstallError:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from amx_probe import LEAVE_OUT, Choice
 from compilers import Compilers
-from llama_build import SETTINGS, build_settings, progress_line
+from llama_build import SETTINGS, build_settings, count_objects, progress_line
 from locked import ROOT
 
 FOUND = Compilers(("cc",), ("c++",))
@@ -40,6 +40,7 @@ def test_amx_is_left_out_whichever_way_the_user_gives_flags() -> None:
 
 
 def test_progress_counts_the_objects_that_are_there(tmp_path: Path) -> None:
+    assert count_objects(tmp_path) == ""
     assert progress_line(tmp_path, 3) == "configuring llama.cpp, 3 s"
     rules = [
         "build ggml/a.o: C_COMPILER__ggml-base_unscanned_Release a.c",
@@ -51,3 +52,4 @@ def test_progress_counts_the_objects_that_are_there(tmp_path: Path) -> None:
     (tmp_path / "ggml").mkdir()
     (tmp_path / "ggml" / "a.o").touch()
     assert progress_line(tmp_path, 21) == "compiled 1 of 2 objects, 21 s"
+    assert count_objects(tmp_path) == "1 of 2 objects"  # what a build that goes on begins with
