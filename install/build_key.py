@@ -41,7 +41,7 @@ def settings_read(environment: Mapping[str, str]) -> dict[str, str]:
     return {
         name: value
         for name, value in environment.items()
-        if (name.startswith(_READ_BY_BUILDS) or name in _READ_BY_COMPILERS) and name not in _NO_MATTER
+        if value and (name.startswith(_READ_BY_BUILDS) or name in _READ_BY_COMPILERS) and name not in _NO_MATTER
     }
 
 

@@ -18,6 +18,7 @@ def test_what_changes_a_build_is_in_its_key_and_what_only_changes_its_time_is_no
     environment = {
         "CMAKE_ARGS": "-DGGML_CUDA=on",
         "CFLAGS": "-g",
+        "CXXFLAGS": "",
         "CMAKE_BUILD_PARALLEL_LEVEL": "1",
         "HOME": "/home/me",
     }
