@@ -4,17 +4,18 @@ from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
 
-import plain_disk
 import pytest
+import shim
 
-pytestmark = pytest.mark.skipif(bool(plain_disk.unavailable()), reason=plain_disk.unavailable() or "there is one")
+pytestmark = pytest.mark.skipif(bool(shim.unavailable()), reason=shim.unavailable() or "there is one")
 
 Command = Callable[..., CompletedProcess[str]]
 
 
 @pytest.fixture
 def plain(tmp_path: Path) -> dict[str, str]:
-    return plain_disk.environment(tmp_path)
+    cannot = ("link", "chmod", "fsync")
+    return shim.environment(tmp_path, root=tmp_path, at=1, times=0, action="unable", ops=cannot)
 
 
 @pytest.mark.parametrize("store", ["embedded", "folder"])
